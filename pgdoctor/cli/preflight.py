@@ -14,7 +14,7 @@ from pgdoctor.cli._script_file import ScriptText, read_script
 from pgdoctor.errors import UsageError
 from pgdoctor.preflight.judge import NEWEST, Judged, Settings, judge_script, keeps_out, mentioned_names
 from pgdoctor.preflight.obstacles import needed_oids
-from pgdoctor.preflight.script import Part, split_script
+from pgdoctor.preflight.script import ScriptPart, split_script
 from pgdoctor.render.preflight import Limits, PreflightReport, make_preflight_report, preflight_to_json
 from pgdoctor.render.preflight_text import render_preflight
 
@@ -209,7 +209,7 @@ def _is_strong(judged: Judged) -> bool:
     return any(keeps_out(lock) for lock in judged.effect.locks)
 
 
-def find_search_path(parts: Sequence[Part]) -> tuple[str, ...] | None:
+def find_search_path(parts: Sequence[ScriptPart]) -> tuple[str, ...] | None:
     """The search path that the script sets first; None: it sets none."""
     for part in parts:
         stream = part.sentence.stream

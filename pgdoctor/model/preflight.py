@@ -36,7 +36,7 @@ class RelationFacts(msgspec.Struct, frozen=True):
         return self.rows >= 0 or self.kind == "p"
 
 
-class Tie(msgspec.Struct, frozen=True):
+class RelationTie(msgspec.Struct, frozen=True):
     """How two relations belong together; see `preflight_edges.sql` for the kinds."""
 
     kind: str
@@ -108,7 +108,7 @@ class Catalog(msgspec.Struct, frozen=True):
     #: By name as written, parts joined by dots: the relations that may be meant, those in the search path alone.
     named: Mapping[str, tuple[int, ...]] = {}
     relations: Mapping[int, RelationFacts] = {}
-    ties: tuple[Tie, ...] = ()
+    ties: tuple[RelationTie, ...] = ()
     columns: tuple[ColumnFacts, ...] = ()
     constraints: tuple[ConstraintFacts, ...] = ()
     types: tuple[TypeFacts, ...] = ()

@@ -20,7 +20,7 @@ from pgdoctor.model.preflight import (
     LiveState,
     Rate,
     RelationFacts,
-    Tie,
+    RelationTie,
     TypeFacts,
 )
 from pgdoctor.model.snapshot import Relation
@@ -165,15 +165,17 @@ def _split(name: str) -> tuple[str, str]:
     return schema, relation
 
 
-async def _follow_ties(connection: Connection, first: Collection[int]) -> tuple[set[int], tuple[Tie, ...], bool]:
+async def _follow_ties(
+    connection: Connection, first: Collection[int]
+) -> tuple[set[int], tuple[RelationTie, ...], bool]:
     """All relations that DDL on the first ones may touch, the ties between them, and whether that was too much."""
     inner, others = set(first), set[int]()
     todo, asked = set(first), set[int]()
-    ties: dict[Tie, None] = {}
+    ties: dict[RelationTie, None] = {}
     while todo:
         asked |= todo
         rows = await connection.fetch("preflight_edges", oids=sorted(todo), most=_MOST_TIES)
-        found = [Tie(**row._asdict()) for row in rows]
+        found = [RelationTie(**row._asdict()) for row in rows]
         ties.update(dict.fromkeys(found))
         for tie in found:
             _take_in(tie, inner, others)
@@ -183,7 +185,7 @@ async def _follow_ties(connection: Connection, first: Collection[int]) -> tuple[
     return inner | others, tuple(ties), False
 
 
-def _take_in(tie: Tie, inner: set[int], others: set[int]) -> None:
+def _take_in(tie: RelationTie, inner: set[int], others: set[int]) -> None:
     if tie.source in inner:
         (inner if tie.kind in _FROM_SOURCE else others).add(tie.target)
     if tie.target in inner:

@@ -6,11 +6,11 @@ Only what is plain: one column, and the same bounds. The server proves more; wha
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pgdoctor.preflight.case import Case
+from pgdoctor.preflight.case import StatementCase
 from pgdoctor.sqltext.lexer import Sort, Token, scan_tokens
 
 
-class Bounds(NamedTuple):
+class PartitionBounds(NamedTuple):
     """`FROM (low) TO (high)`, or `IN (values)`: the literals as written, without quotes."""
 
     low: str = ""
@@ -18,7 +18,7 @@ class Bounds(NamedTuple):
     values: frozenset[str] = frozenset()
 
 
-def read_bounds(case: Case) -> Bounds | None:
+def read_bounds(case: StatementCase) -> PartitionBounds | None:
     """The bounds behind FOR VALUES; None where they are not of one column, or not of literals."""
     tokens, text = case.rest, case.sentence.text
     if len(tokens) < 3 or not (tokens[0].is_word("for") and tokens[1].is_word("values")):
@@ -26,15 +26,15 @@ def read_bounds(case: Case) -> Bounds | None:
     behind = tokens[2:]
     if behind[0].is_word("in"):
         values = _read_values(behind[1:], text)
-        return Bounds(values=frozenset(values)) if values else None
+        return PartitionBounds(values=frozenset(values)) if values else None
     to = next((place for place, token in enumerate(behind) if token.is_word("to")), None)
     if to is None or not behind[0].is_word("from"):
         return None
     low, high = _read_values(behind[1:to], text), _read_values(behind[to + 1 :], text)
-    return Bounds(low[0], high[0]) if low and high and len(low) == len(high) == 1 else None
+    return PartitionBounds(low[0], high[0]) if low and high and len(low) == len(high) == 1 else None
 
 
-def implies_bounds(check: str, bounds: Bounds | None) -> bool:
+def implies_bounds(check: str, bounds: PartitionBounds | None) -> bool:
     """Whether a constraint, as the server writes it, has these bounds and nothing that weakens them."""
     if bounds is None:
         return False

@@ -34,7 +34,7 @@ class Sentence(NamedTuple):
     text: str
 
 
-class Case(NamedTuple):
+class StatementCase(NamedTuple):
     """What a rule is asked about. `catalog` None: there is no server, and names are all that is known."""
 
     sentence: Sentence

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from pgdoctor.model.preflight import Catalog
 from pgdoctor.preflight.bounds import implies_bounds, read_bounds
-from pgdoctor.preflight.case import Case
+from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.column_definition import ColumnDefinition, read_column, read_type
 from pgdoctor.preflight.type_change import changes_order, needs_rewrite, read_modifier
 from pgdoctor.sqltext.lexer import word_set
@@ -39,15 +39,15 @@ _RISKY = (
 )  # fmt: skip
 
 
-def _column(case: Case) -> ColumnDefinition | None:
+def _column(case: StatementCase) -> ColumnDefinition | None:
     return read_column(case.sentence.stream, case.sentence.text, case.match.rest, case.end)
 
 
-def _unreadable_column(case: Case) -> bool:
+def _unreadable_column(case: StatementCase) -> bool:
     return _column(case) is None
 
 
-def _rewrites_new_column(case: Case) -> bool | None:
+def _rewrites_new_column(case: StatementCase) -> bool | None:
     column = _column(case)
     if column is None:
         return None
@@ -56,7 +56,7 @@ def _rewrites_new_column(case: Case) -> bool | None:
     return any(_is_volatile(case, name) for name in column.calls)
 
 
-def _scans_new_column(case: Case) -> bool | None:
+def _scans_new_column(case: StatementCase) -> bool | None:
     column = _column(case)
     if column is None:
         return None
@@ -68,29 +68,29 @@ def _scans_new_column(case: Case) -> bool | None:
     )
 
 
-def _is_checked_domain(case: Case, column: ColumnDefinition) -> bool:
+def _is_checked_domain(case: StatementCase, column: ColumnDefinition) -> bool:
     found = case.catalog.find_type(column.type.name) if case.catalog else None
     return found is not None and found.is_checked
 
 
-def _is_volatile(case: Case, name: str) -> bool:
+def _is_volatile(case: StatementCase, name: str) -> bool:
     found = case.catalog.find_function(name) if case.catalog else None
     if found is not None:
         return found.is_volatile
     return name not in STABLE
 
 
-def _adds_index(case: Case) -> bool | None:
+def _adds_index(case: StatementCase) -> bool | None:
     column = _column(case)
     return None if column is None else column.is_unique
 
 
-def _adds_reference(case: Case) -> bool | None:
+def _adds_reference(case: StatementCase) -> bool | None:
     column = _column(case)
     return None if column is None else column.is_reference
 
 
-def _changes_form(case: Case) -> bool | None:
+def _changes_form(case: StatementCase) -> bool | None:
     """The new type of the column has another stored form, or its values are to be checked."""
     stream, text = case.sentence.stream, case.sentence.text
     found = read_type(stream, text, case.match.rest, case.end)
@@ -118,7 +118,7 @@ def _changes_form(case: Case) -> bool | None:
     )
 
 
-def _is_plain_using(case: Case, start: int) -> bool:
+def _is_plain_using(case: StatementCase, start: int) -> bool:
     """USING names the column, at most with a cast to the new type."""
     stream, text = case.sentence.stream, case.sentence.text
     if not (stream[start].is_name and stream[start].value == case.match.one("column")):
@@ -132,7 +132,7 @@ def _is_plain_using(case: Case, start: int) -> bool:
     return cast is not None and cast[1] >= case.end and declared is not None and cast[0] == declared[0]
 
 
-def _may_be_null(case: Case) -> bool | None:
+def _may_be_null(case: StatementCase) -> bool | None:
     """Rows may have no value in the column, as far as the server knows: they are to be read."""
     column = case.match.one("column")
     if any((name, column) in case.script.not_null for name in case.tables):
@@ -145,12 +145,12 @@ def _may_be_null(case: Case) -> bool | None:
     return any(each is not None and not (each.is_not_null or each.has_not_null_check) for each in found)
 
 
-def _validates(case: Case) -> bool:
+def _validates(case: StatementCase) -> bool:
     return not case.has_words("not", "valid") and not case.has_words("not", "enforced")
 
 
-def _kind_is(kinds: str) -> Callable[[Case], bool | None]:
-    def check(case: Case) -> bool | None:
+def _kind_is(kinds: str) -> Callable[[StatementCase], bool | None]:
+    def check(case: StatementCase) -> bool | None:
         found = case.constraint_kinds()
         if found:
             return any(kind in kinds for kind in found.values())
@@ -162,7 +162,7 @@ def _kind_is(kinds: str) -> Callable[[Case], bool | None]:
     return check
 
 
-def _constraint_is_invalid(case: Case) -> bool | None:
+def _constraint_is_invalid(case: StatementCase) -> bool | None:
     if case.catalog is None:
         return None
     name = case.match.one("constraint")
@@ -172,7 +172,7 @@ def _constraint_is_invalid(case: Case) -> bool | None:
     return any(each is not None and not each.is_valid for each in found)
 
 
-def _key_may_be_null(case: Case) -> bool | None:
+def _key_may_be_null(case: StatementCase) -> bool | None:
     """A column of the index may be null: PRIMARY KEY USING INDEX reads the table."""
     if case.catalog is None:
         return None
@@ -184,21 +184,21 @@ def _key_may_be_null(case: Case) -> bool | None:
     return any(not (each.is_not_null or each.has_not_null_check) for each in columns)
 
 
-def _has_strong_setting(case: Case) -> bool:
+def _has_strong_setting(case: StatementCase) -> bool:
     return case.has_word("user_catalog_table", "security_barrier", "security_invoker", "check_option")
 
 
-def _replaces(case: Case) -> bool:
+def _replaces(case: StatementCase) -> bool:
     """CREATE OR REPLACE of something that is there."""
     return case.has_words("or", "replace") and (case.catalog is None or any(case.find(name) for name in case.tables))
 
 
-def _calls_unknown(case: Case) -> bool:
+def _calls_unknown(case: StatementCase) -> bool:
     """A function is called that may do anything."""
     return any(_is_unknown_call(case, parts) for parts in case.called())
 
 
-def _is_unknown_call(case: Case, parts: tuple[str, ...]) -> bool:
+def _is_unknown_call(case: StatementCase, parts: tuple[str, ...]) -> bool:
     name = parts[-1]
     if name.startswith(_RISKY):
         return True
@@ -208,7 +208,7 @@ def _is_unknown_call(case: Case, parts: tuple[str, ...]) -> bool:
     return name not in HARMLESS or (len(parts) > 1 and parts[0] != "pg_catalog")
 
 
-def _is_on_tables(case: Case) -> bool:
+def _is_on_tables(case: StatementCase) -> bool:
     for token, following in pairwise(case.tokens):
         if token.is_word("on"):
             return not following.is_word(
@@ -229,7 +229,7 @@ def _is_on_tables(case: Case) -> bool:
     return False
 
 
-def _scans_attached(case: Case) -> bool | None:
+def _scans_attached(case: StatementCase) -> bool | None:
     """A partition is read when it is attached, unless a CHECK of it implies the bounds."""
     names = case.match.names.get("other", ())
     if case.catalog is None:
@@ -241,7 +241,7 @@ def _scans_attached(case: Case) -> bool | None:
     )
 
 
-def _lacks_index(case: Case) -> bool | None:
+def _lacks_index(case: StatementCase) -> bool | None:
     """The partition lacks an index of its new parent, as far as columns tell: it is built."""
     if case.catalog is None:
         return None
@@ -258,7 +258,7 @@ def _indexed(catalog: Catalog, oid: int) -> set[frozenset[str]]:
     }
 
 
-def _rebuilds_indexes(case: Case) -> bool:
+def _rebuilds_indexes(case: StatementCase) -> bool:
     """The column has an index, and the new type sorts by another operator class."""
     found = read_type(case.sentence.stream, case.sentence.text, case.match.rest, case.end)
     if found is None or case.catalog is None:
@@ -273,14 +273,14 @@ def _rebuilds_indexes(case: Case) -> bool:
     )
 
 
-def _is_composite(case: Case) -> bool | None:
+def _is_composite(case: StatementCase) -> bool | None:
     if case.catalog is None:
         return None
     found = case.catalog.find_type(case.match.one("type").rpartition(".")[2])
     return found is not None and found.kind == "c"
 
 
-def _crosses_zones(case: Case) -> bool:
+def _crosses_zones(case: StatementCase) -> bool:
     """From a time with a zone to one without, or back."""
     found = read_type(case.sentence.stream, case.sentence.text, case.match.rest, case.end)
     zones = {"timestamp", "timestamptz"}
@@ -294,7 +294,7 @@ def _crosses_zones(case: Case) -> bool:
     return all(column is not None and column.type in zones for column in columns)
 
 
-CONDITIONS: dict[str, Callable[[Case], bool | None]] = {
+CONDITIONS: dict[str, Callable[[StatementCase], bool | None]] = {
     "unreadable_column": _unreadable_column,
     "rewrites_new_column": _rewrites_new_column,
     "scans_new_column": _scans_new_column,

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from pgdoctor.model.lock_modes import MODES, modes_conflict
-from pgdoctor.preflight.case import Case
+from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.conditions import CONDITIONS
 from pgdoctor.preflight.form_match import match_form
 from pgdoctor.preflight.rule import MODES as SHORT
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 from pgdoctor.preflight.rule_tables import rules_by_word
 from pgdoctor.preflight.scopes import find_names, find_scope
 from pgdoctor.preflight.work import WORK
@@ -37,19 +37,19 @@ class Effect(NamedTuple):
     locks: tuple[NeededLock, ...] = ()
     work: tuple[NeededWork, ...] = ()
     waits: tuple[tuple[str, int | None, str], ...] = ()
-    safe: tuple[tuple[str, Case], ...] = ()
+    safe: tuple[tuple[str, StatementCase], ...] = ()
     notes: tuple[str, ...] = ()
     is_alone: bool = False
     is_at_most: bool = False
     #: A part of it may do anything.
     is_unknown: bool = False
     #: Rows that fit, with what they were asked about.
-    applied: tuple[tuple[Rule, Case], ...] = ()
+    applied: tuple[tuple[LockRule, StatementCase], ...] = ()
 
 
-def find_effect(cases: "Iterator[tuple[Case, bool]]") -> Effect:
+def find_effect(cases: "Iterator[tuple[StatementCase, bool]]") -> Effect:
     """The effect of all parts of a statement together: one part, or each action of ALTER TABLE."""
-    found: list[tuple[Rule, Case]] = []
+    found: list[tuple[LockRule, StatementCase]] = []
     for case, is_action in cases:
         rows = list(_fitting_rows(case, is_action))
         if not rows or rows[-1][0].goes_on:
@@ -58,7 +58,7 @@ def find_effect(cases: "Iterator[tuple[Case, bool]]") -> Effect:
     return _add_up(found) if found else Effect(is_known=False)
 
 
-def _fitting_rows(case: Case, is_action: bool) -> Iterator[tuple[Rule, Case]]:
+def _fitting_rows(case: StatementCase, is_action: bool) -> Iterator[tuple[LockRule, StatementCase]]:
     first = case.sentence.stream[case.start]
     word = first.value if first.is_name else ""
     for rule in rules_by_word(is_action).get(word, ()):
@@ -74,12 +74,12 @@ def _fitting_rows(case: Case, is_action: bool) -> Iterator[tuple[Rule, Case]]:
                 return
 
 
-def _holds(case: Case, name: str) -> bool:
+def _holds(case: StatementCase, name: str) -> bool:
     """Whether a condition holds; not known counts as yes."""
     return CONDITIONS[name](case) is not False
 
 
-def _add_up(rows: list[tuple[Rule, Case]]) -> Effect:
+def _add_up(rows: list[tuple[LockRule, StatementCase]]) -> Effect:
     locks = [lock for rule, case in rows for lock in _find_locks(rule, case)]
     return Effect(
         locks=tuple(keep_strongest(locks)),
@@ -115,13 +115,13 @@ def telling_modes(modes: list[str]) -> list[str]:
     return [mode for mode in modes if not any(blocked[mode] < blocked[other] for other in modes)]
 
 
-def _find_locks(rule: Rule, case: Case) -> Iterator[NeededLock]:
+def _find_locks(rule: LockRule, case: StatementCase) -> Iterator[NeededLock]:
     for part in filter(None, (each.strip() for each in rule.locks.split(";"))):
         scope, mode = part.split()
         yield from (NeededLock(oid, name, SHORT[mode]) for oid, name in _find_relations(case, scope))
 
 
-def _find_work(rule: Rule, case: Case) -> Iterator[NeededWork]:
+def _find_work(rule: LockRule, case: StatementCase) -> Iterator[NeededWork]:
     if rule.work in ("instant", "unknown"):
         return
     for oid, name in _find_relations(case, rule.works_on):
@@ -131,7 +131,7 @@ def _find_work(rule: Rule, case: Case) -> Iterator[NeededWork]:
             yield NeededWork(oid, name, rule.work)
 
 
-def _find_waited(case: Case) -> Iterator[tuple[int | None, str]]:
+def _find_waited(case: StatementCase) -> Iterator[tuple[int | None, str]]:
     for scope in ("table", "index.owner", "index"):
         found = list(_find_relations(case, scope))
         if found:
@@ -139,7 +139,7 @@ def _find_waited(case: Case) -> Iterator[tuple[int | None, str]]:
             return
 
 
-def _find_relations(case: Case, scope: str) -> Iterator[tuple[int | None, str]]:
+def _find_relations(case: StatementCase, scope: str) -> Iterator[tuple[int | None, str]]:
     """The relations of a scope that were there before the script, by OID where there is a server."""
     if case.catalog is None:
         yield from ((None, name) for name in find_names(case, scope) if name and not case.is_new(name))

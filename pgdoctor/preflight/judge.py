@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from pgdoctor.model.lock_modes import modes_conflict
 from pgdoctor.model.preflight import Catalog
-from pgdoctor.preflight.case import Case, Script, Sentence
+from pgdoctor.preflight.case import Script, Sentence, StatementCase
 from pgdoctor.preflight.effect import Effect, NeededLock, find_effect, most_work
 from pgdoctor.preflight.form_match import Match, match_form
 from pgdoctor.preflight.rule import AS, RE
 from pgdoctor.preflight.safe_form import write_safe_forms
-from pgdoctor.preflight.script import Part, Problem
+from pgdoctor.preflight.script import Problem, ScriptPart
 from pgdoctor.preflight.script_state import remember
 from pgdoctor.preflight.work import WORK
 from pgdoctor.sqltext.lexer import word_set
@@ -56,7 +56,7 @@ class Judged(NamedTuple):
     """A statement with its verdict before anything live is known. Numbers count from 1."""
 
     number: int
-    part: Part
+    part: ScriptPart
     verdict: Verdict
     effect: Effect
     safe: tuple[str, ...]
@@ -79,7 +79,7 @@ class Settings(NamedTuple):
 
 
 def judge_script(
-    parts: Sequence[Part], catalog: Catalog | None, version: int, settings: Settings | None = None
+    parts: Sequence[ScriptPart], catalog: Catalog | None, version: int, settings: Settings | None = None
 ) -> tuple[Judged, ...]:
     """All statements of a script, judged in their order. `version`: major; `catalog` None: there is no server."""
     settings = settings or Settings()
@@ -88,7 +88,7 @@ def judge_script(
     return tuple(_Judge(catalog, version, settings).judge(parts))
 
 
-def mentioned_names(parts: Sequence[Part]) -> tuple[frozenset[str], frozenset[str]]:
+def mentioned_names(parts: Sequence[ScriptPart]) -> tuple[frozenset[str], frozenset[str]]:
     """All that may be the name of a relation or type, parts joined by dots; and of a function."""
     names: set[str] = set()
     functions: set[str] = set()
@@ -113,7 +113,7 @@ class _Judge:
         self._has_timeout = False
         self._local_timeout = False
 
-    def judge(self, parts: Sequence[Part]) -> Iterator[Judged]:
+    def judge(self, parts: Sequence[ScriptPart]) -> Iterator[Judged]:
         """Each part with its verdict."""
         for number, part in enumerate(parts, 1):
             if part.problem is Problem.COMMAND:
@@ -123,7 +123,7 @@ class _Judge:
             else:
                 yield self._judge_statement(number, part)
 
-    def _judge_statement(self, number: int, part: Part) -> Judged:
+    def _judge_statement(self, number: int, part: ScriptPart) -> Judged:
         stream = part.sentence.stream
         if stream.is_cut and (part.calls_late or not stream[0].is_any(_TOLD_BY_BEGINNING)):
             return self._make(number, part, Verdict.UNKNOWN, Effect(is_known=False), (_TOO_LONG,))
@@ -138,7 +138,9 @@ class _Judge:
         is_open = self._transaction is not None and not self._settings.is_single_transaction
         return judged._replace(is_left_open=is_open)
 
-    def _make(self, number: int, part: Part, verdict: Verdict, effect: Effect, reasons: tuple[str, ...]) -> Judged:
+    def _make(
+        self, number: int, part: ScriptPart, verdict: Verdict, effect: Effect, reasons: tuple[str, ...]
+    ) -> Judged:
         return Judged(
             number,
             part,
@@ -217,10 +219,10 @@ class _Judge:
             self._held += [Held(lock, number) for lock in effect.locks]
 
 
-def _whole(part: Part, catalog: Catalog | None, version: int, script: Script) -> Case:
+def _whole(part: ScriptPart, catalog: Catalog | None, version: int, script: Script) -> StatementCase:
     stream = part.sentence.stream
     start = _skip_explain(stream)
-    return Case(part.sentence, _NO_MATCH, start, len(stream.tokens), catalog, version, script)
+    return StatementCase(part.sentence, _NO_MATCH, start, len(stream.tokens), catalog, version, script)
 
 
 def _skip_explain(stream: TokenStream) -> int:
@@ -235,7 +237,7 @@ def _skip_explain(stream: TokenStream) -> int:
     return index
 
 
-def _split_actions(case: Case) -> Iterator[tuple[Case, bool]]:
+def _split_actions(case: StatementCase) -> Iterator[tuple[StatementCase, bool]]:
     """The statement itself; of ALTER TABLE each action, with its table."""
     stream = case.sentence.stream
     match = match_form("alter [foreign] table [if exists] {table:r} ...", stream, case.start, case.end)
@@ -251,7 +253,7 @@ def _split_actions(case: Case) -> Iterator[tuple[Case, bool]]:
     yield case._replace(start=start, table=table, is_only=is_only), True
 
 
-def _bracketed(case: Case) -> Iterator[tuple[str, ...]]:
+def _bracketed(case: StatementCase) -> Iterator[tuple[str, ...]]:
     stream = case.sentence.stream
     for index in range(case.start, case.end):
         if stream[index].is_name and stream[index + 1].is_symbol("("):

@@ -12,7 +12,7 @@ E = "ExclusiveLock"
 AE = "AccessExclusiveLock"
 
 
-class Rule(NamedTuple):
+class LockRule(NamedTuple):
     """What is true of a statement, or of an action of ALTER TABLE, that has a form and fulfils a condition.
 
     Rows are asked in their order; the first that fits counts.

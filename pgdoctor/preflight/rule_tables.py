@@ -5,17 +5,17 @@ import pkgutil
 from functools import cache
 
 from pgdoctor.preflight import rules
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 
 
 @cache
-def statement_rules() -> tuple[Rule, ...]:
+def statement_rules() -> tuple[LockRule, ...]:
     """The rows for statements; files in the order of their names, rows in their own."""
     return tuple(rule for module in _modules() for rule in getattr(module, "STATEMENTS", ()))
 
 
 @cache
-def action_rules() -> tuple[Rule, ...]:
+def action_rules() -> tuple[LockRule, ...]:
     """The rows for actions of ALTER TABLE."""
     return tuple(rule for module in _modules() for rule in getattr(module, "ACTIONS", ()))
 
@@ -27,9 +27,9 @@ def _modules() -> tuple[object, ...]:
 
 
 @cache
-def rules_by_word(is_action: bool) -> dict[str, tuple[Rule, ...]]:
+def rules_by_word(is_action: bool) -> dict[str, tuple[LockRule, ...]]:
     """The rows by the first words that a statement may begin with."""
-    found: dict[str, list[Rule]] = {}
+    found: dict[str, list[LockRule]] = {}
     for rule in action_rules() if is_action else statement_rules():
         for word in rule.form.split()[0].split("|"):
             found.setdefault(word, []).append(rule)

@@ -2,7 +2,7 @@
 
 import re
 
-from pgdoctor.preflight.case import Case
+from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.effect import Effect
 
 #: Names that need no quotes.
@@ -15,7 +15,7 @@ def write_safe_forms(effect: Effect) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_fill(template, case) for template, case in effect.safe))
 
 
-def _fill(template: str, case: Case) -> str:
+def _fill(template: str, case: StatementCase) -> str:
     def name(found: re.Match[str]) -> str:
         key = found[1]
         named = case.match.one(key)

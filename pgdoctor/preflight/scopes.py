@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 
 from pgdoctor.model.preflight import Catalog
-from pgdoctor.preflight.case import Case
+from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.form_match import read_relations
 
 _STORED = ("r", "m", "t")
@@ -11,7 +11,7 @@ _READABLE = ("r", "p", "v", "m", "f", "S")
 _Found = Iterator[int]
 
 
-def find_scope(case: Case, scope: str) -> tuple[int, ...]:
+def find_scope(case: StatementCase, scope: str) -> tuple[int, ...]:
     """The OIDs of a scope, each once; none without a server."""
     if case.catalog is None:
         return ()
@@ -22,45 +22,45 @@ def find_scope(case: Case, scope: str) -> tuple[int, ...]:
     return tuple(oid for oid in dict.fromkeys(found) if oid in case.catalog.relations)
 
 
-def find_names(case: Case, scope: str) -> tuple[str, ...]:
+def find_names(case: StatementCase, scope: str) -> tuple[str, ...]:
     """The names of a scope as the statement has them: all that is known of it without a server."""
     named = NAMED.get(scope)
     return tuple(dict.fromkeys(named(case))) if named else ()
 
 
-def _targets(case: Case, _: Catalog) -> _Found:
+def _targets(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.tables for facts in case.find(name))
 
 
-def _others(case: Case, _: Catalog) -> _Found:
+def _others(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in _other_names(case) for facts in case.find(name))
 
 
-def _other_names(case: Case) -> Iterator[str]:
+def _other_names(case: StatementCase) -> Iterator[str]:
     yield from case.match.names.get("other", ())
     yield from case.named_behind("references")
 
 
-def _liked(case: Case, _: Catalog) -> _Found:
+def _liked(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.named_behind("like") for facts in case.find(name))
 
 
-def _family(case: Case, catalog: Catalog) -> _Found:
+def _family(case: StatementCase, catalog: Catalog) -> _Found:
     targets = tuple(_targets(case, catalog))
     return iter(targets) if case.is_only else _with_children(catalog, targets)
 
 
-def _descendants(case: Case, catalog: Catalog) -> _Found:
+def _descendants(case: StatementCase, catalog: Catalog) -> _Found:
     targets = set(_targets(case, catalog))
     return (oid for oid in _family(case, catalog) if oid not in targets)
 
 
-def _dropped(case: Case, catalog: Catalog) -> _Found:
+def _dropped(case: StatementCase, catalog: Catalog) -> _Found:
     """What goes with the tables: their partitions; with CASCADE all children."""
     return _with_children(catalog, tuple(_targets(case, catalog)), only_partitions=not case.has_word("cascade"))
 
 
-def _truncated(case: Case, catalog: Catalog) -> _Found:
+def _truncated(case: StatementCase, catalog: Catalog) -> _Found:
     found = set(_family(case, catalog))
     while case.has_word("cascade"):
         more = {other for oid in found for other in catalog.follow_back("foreign_key", oid)}
@@ -71,7 +71,7 @@ def _truncated(case: Case, catalog: Catalog) -> _Found:
     return iter(sorted(found))
 
 
-def _read(case: Case, catalog: Catalog) -> _Found:
+def _read(case: StatementCase, catalog: Catalog) -> _Found:
     """The relations that the text may name, with what is behind views and in partitions."""
     skipped = set(_targets(case, catalog))
     named = [facts.oid for name in case.mentioned() for facts in case.find(name) if facts.kind in _READABLE]
@@ -79,13 +79,13 @@ def _read(case: Case, catalog: Catalog) -> _Found:
     return (oid for oid in found if oid not in skipped or oid in named[1:])
 
 
-def _column(case: Case, catalog: Catalog) -> Iterator[tuple[int, str]]:
+def _column(case: StatementCase, catalog: Catalog) -> Iterator[tuple[int, str]]:
     for oid in _family(case, catalog):
         yield oid, case.match.one("column")
 
 
-def _of_column(field: str) -> Callable[[Case, Catalog], _Found]:
-    def find(case: Case, catalog: Catalog) -> _Found:
+def _of_column(field: str) -> Callable[[StatementCase, Catalog], _Found]:
+    def find(case: StatementCase, catalog: Catalog) -> _Found:
         for oid, name in _column(case, catalog):
             column = catalog.find_column(oid, name)
             yield from getattr(column, field) if column else ()
@@ -93,7 +93,7 @@ def _of_column(field: str) -> Callable[[Case, Catalog], _Found]:
     return find
 
 
-def _referencing_valid(case: Case, catalog: Catalog) -> _Found:
+def _referencing_valid(case: StatementCase, catalog: Catalog) -> _Found:
     """The tables whose foreign keys on the column are valid: they are checked again."""
     for oid in _of_column("referencing")(case, catalog):
         keys = (each for each in catalog.constraints if each.table_oid == oid and each.kind == "f" and each.is_valid)
@@ -101,53 +101,53 @@ def _referencing_valid(case: Case, catalog: Catalog) -> _Found:
             yield oid
 
 
-def _constraint_index(case: Case, catalog: Catalog) -> _Found:
+def _constraint_index(case: StatementCase, catalog: Catalog) -> _Found:
     name = case.match.one("constraint")
     found = (catalog.find_constraint(oid, name) for oid in _family(case, catalog))
     return (each.index_oid for each in found if each and each.kind in "pux" and each.index_oid)
 
 
-def _constraint_referenced(case: Case, catalog: Catalog) -> _Found:
+def _constraint_referenced(case: StatementCase, catalog: Catalog) -> _Found:
     name = case.match.one("constraint")
     found = [catalog.find_constraint(oid, name) for oid in _family(case, catalog)]
     return _with_children(catalog, tuple(each.referenced_oid for each in found if each and each.referenced_oid))
 
 
-def _named_index(case: Case, _: Catalog) -> _Found:
+def _named_index(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.match.names.get("index", ()) for facts in case.find(name))
 
 
-def _key_index(case: Case, catalog: Catalog) -> _Found:
+def _key_index(case: StatementCase, catalog: Catalog) -> _Found:
     """The unique index of each referenced table that the key is looked up in: its primary key, unless another fits."""
     for other in _others(case, catalog):
         keys = [each for each in catalog.constraints if each.table_oid == other and each.kind == "p"]
         yield from (each.index_oid for each in keys)
 
 
-def _type_tables(case: Case, catalog: Catalog) -> _Found:
+def _type_tables(case: StatementCase, catalog: Catalog) -> _Found:
     found = catalog.find_type(case.match.one("type").rpartition(".")[2])
     return iter(found.tables if found else ())
 
 
-def _type_relation(case: Case, catalog: Catalog) -> _Found:
+def _type_relation(case: StatementCase, catalog: Catalog) -> _Found:
     found = catalog.find_type(case.match.one("type").rpartition(".")[2])
     return iter((found.relation,) if found and found.relation else ())
 
 
-def _default_partition(case: Case, catalog: Catalog) -> _Found:
+def _default_partition(case: StatementCase, catalog: Catalog) -> _Found:
     return _defaults(catalog, tuple(_targets(case, catalog)))
 
 
-def _behind_word(word: str) -> Callable[[Case, Catalog], _Found]:
+def _behind_word(word: str) -> Callable[[StatementCase, Catalog], _Found]:
     """The relations of the list behind a word."""
 
-    def find(case: Case, _: Catalog) -> _Found:
+    def find(case: StatementCase, _: Catalog) -> _Found:
         return (facts.oid for name in _listed(case, word) for facts in case.find(name))
 
     return find
 
 
-def _listed(case: Case, word: str) -> Iterator[str]:
+def _listed(case: StatementCase, word: str) -> Iterator[str]:
     stream = case.sentence.stream
     for index in range(case.start, case.end):
         if stream[index].is_word(word) and not stream[index - 1].is_symbol("."):
@@ -156,11 +156,11 @@ def _listed(case: Case, word: str) -> Iterator[str]:
             yield from read_relations(stream, behind)[0]
 
 
-def _with_parts(find: Callable[[Case, Catalog], _Found]) -> Callable[[Case, Catalog], _Found]:
+def _with_parts(find: Callable[[StatementCase, Catalog], _Found]) -> Callable[[StatementCase, Catalog], _Found]:
     return lambda case, catalog: _with_children(catalog, tuple(find(case, catalog)))
 
 
-def _inherited(case: Case, _: Catalog) -> _Found:
+def _inherited(case: StatementCase, _: Catalog) -> _Found:
     stream = case.sentence.stream
     for index in range(case.start, case.end):
         if stream[index].is_word("inherits") and stream[index + 1].is_symbol("("):
@@ -168,7 +168,7 @@ def _inherited(case: Case, _: Catalog) -> _Found:
                 yield from (facts.oid for facts in case.find(name))
 
 
-def _owned(case: Case, _: Catalog) -> _Found:
+def _owned(case: StatementCase, _: Catalog) -> _Found:
     """The table of OWNED BY."""
     stream = case.sentence.stream
     for index in range(case.start, case.end):
@@ -177,47 +177,47 @@ def _owned(case: Case, _: Catalog) -> _Found:
             yield from (facts.oid for facts in case.find(table))
 
 
-def _locked(case: Case, catalog: Catalog) -> _Found:
+def _locked(case: StatementCase, catalog: Catalog) -> _Found:
     """What LOCK TABLE locks: partitions and children, and what is behind views."""
     return _with_children(catalog, tuple(_behind_views(catalog, _family(case, catalog))))
 
 
-def _behind_matview(case: Case, catalog: Catalog) -> _Found:
+def _behind_matview(case: StatementCase, catalog: Catalog) -> _Found:
     bases = [base for oid in _targets(case, catalog) for base in catalog.follow_back("view", oid)]
     return _with_children(catalog, tuple(_behind_views(catalog, (oid for oid in bases if oid in catalog.relations))))
 
 
-def _column_table(case: Case, _: Catalog) -> _Found:
+def _column_table(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for facts in case.find(case.match.one("path").rpartition(".")[0]))
 
 
-def _both(case: Case, catalog: Catalog) -> _Found:
+def _both(case: StatementCase, catalog: Catalog) -> _Found:
     """Both sides of a foreign key."""
     yield from _family(case, catalog)
     yield from _with_children(catalog, tuple(_others(case, catalog)))
 
 
-def _measured(case: Case, catalog: Catalog) -> _Found:
+def _measured(case: StatementCase, catalog: Catalog) -> _Found:
     names = {name.rpartition(".")[2] for name in case.mentioned()}
     return (tie.source for tie in catalog.ties if tie.kind == "statistics" and tie.name in names)
 
 
-def _sequence_owner(case: Case, catalog: Catalog) -> _Found:
+def _sequence_owner(case: StatementCase, catalog: Catalog) -> _Found:
     return (table for oid in _targets(case, catalog) for table in catalog.follow_back("sequence", oid))
 
 
-def _read_sequences(case: Case, catalog: Catalog) -> _Found:
+def _read_sequences(case: StatementCase, catalog: Catalog) -> _Found:
     """The sequences that are not known to be left alone: their names stand in literals."""
     if not case.has_word("nextval", "setval"):
         return iter(())
     return (oid for oid, facts in catalog.relations.items() if facts.kind == "S")
 
 
-def _parents(case: Case, _: Catalog) -> _Found:
+def _parents(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.match.names.get("parent", ()) for facts in case.find(name))
 
 
-BASES: dict[str, Callable[[Case, Catalog], _Found]] = {
+BASES: dict[str, Callable[[StatementCase, Catalog], _Found]] = {
     "table": _targets,
     "family": _family,
     "descendants": _descendants,
@@ -258,7 +258,7 @@ BASES: dict[str, Callable[[Case, Catalog], _Found]] = {
 }
 
 #: The bases that a text alone tells.
-NAMED: dict[str, Callable[[Case], Iterable[str]]] = {
+NAMED: dict[str, Callable[[StatementCase], Iterable[str]]] = {
     "table": lambda case: case.tables,
     "family": lambda case: case.tables,
     "stored": lambda case: case.tables,

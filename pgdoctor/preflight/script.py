@@ -39,7 +39,7 @@ class Problem(Enum):
     TOO_MANY = "left out: the script has too many statements"
 
 
-class Part(msgspec.Struct, frozen=True):
+class ScriptPart(msgspec.Struct, frozen=True):
     """A statement, or what is in the place of one. `line` counts from 1; `problem` None: it can be judged."""
 
     line: int
@@ -51,17 +51,17 @@ class Part(msgspec.Struct, frozen=True):
     command: str = ""
 
 
-def split_script(text: str) -> Iterator[Part]:
+def split_script(text: str) -> Iterator[ScriptPart]:
     """The parts of a script, in order; costs time in proportion to its length, and never raises."""
-    reader = _Reader(text)
+    reader = _ScriptReader(text)
     for count, part in enumerate(reader.parts(), 1):
         if count > MOST_STATEMENTS:
-            yield Part(part.line, part.sentence, Problem.TOO_MANY)
+            yield ScriptPart(part.line, part.sentence, Problem.TOO_MANY)
             return
         yield part
 
 
-class _Reader:
+class _ScriptReader:
     """Goes through the text once."""
 
     def __init__(self, text: str) -> None:
@@ -69,12 +69,12 @@ class _Reader:
         self._position = 0
         self._line, self._counted = 1, 0
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[ScriptPart]:
         """All parts."""
         while self._position < len(self._text):
             yield from self._read_part()
 
-    def _read_part(self) -> Iterator[Part]:
+    def _read_part(self) -> Iterator[ScriptPart]:
         draft, bodies = _Draft(), _Bodies()
         for token in scan_tokens(self._text, self._position):
             if token.sort is Sort.DOUBTFUL and self._text[token.start] == "\\":
@@ -93,16 +93,16 @@ class _Reader:
             draft.problem = draft.problem or Problem.UNBALANCED
         yield from self._finish(draft)
 
-    def _read_command(self, token: Token) -> Part:
+    def _read_command(self, token: Token) -> ScriptPart:
         found = _COMMAND.match(self._text, token.start)
         name = found[1] if found else ""
         self._position = _line_end(self._text, token.start)
         is_unknown = name in _UNKNOWN_COMMANDS or not name
         sentence = Sentence(TokenStream([], False), "")
         problem = Problem.UNKNOWN_COMMAND if is_unknown else Problem.COMMAND
-        return Part(self._count_lines(token.start), sentence, problem, command=f"\\{name}")
+        return ScriptPart(self._count_lines(token.start), sentence, problem, command=f"\\{name}")
 
-    def _finish(self, draft: "_Draft") -> Iterator[Part]:
+    def _finish(self, draft: "_Draft") -> Iterator[ScriptPart]:
         """The statement that was read, if there is one."""
         if not draft.tokens:
             return
@@ -110,7 +110,7 @@ class _Reader:
         shifted = [token._replace(start=token.start - start, end=token.end - start) for token in draft.tokens]
         sentence = Sentence(TokenStream(shifted, draft.is_cut), self._text[start:end])
         problem = draft.problem or _find_problem(draft.tokens, self._text)
-        yield Part(self._count_lines(start), sentence, problem, draft.calls_late)
+        yield ScriptPart(self._count_lines(start), sentence, problem, draft.calls_late)
 
     def _count_lines(self, place: int) -> int:
         self._line += self._text.count("\n", self._counted, place)

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 
-from pgdoctor.preflight.case import Case
+from pgdoctor.preflight.case import StatementCase
 
 
-def remember(leaves: str, case: Case) -> None:
+def remember(leaves: str, case: StatementCase) -> None:
     """Take in what a row of the tables says that its statement has made."""
     if leaves:
         _MAKERS[leaves](case)
 
 
-def _note_created(case: Case) -> None:
+def _note_created(case: StatementCase) -> None:
     # With IF NOT EXISTS it may be an old one, with rows: without a server that is not known.
     if case.catalog is None and case.has_words("if", "not"):
         return
     case.script.created.update(name for name in case.tables if not case.find(name))
 
 
-def _note_renamed(case: Case) -> None:
+def _note_renamed(case: StatementCase) -> None:
     for old in case.tables:
         new = case.match.one("new")
         schema = old.rpartition(".")[0]
@@ -29,7 +29,7 @@ def _note_renamed(case: Case) -> None:
             case.script.renamed[new] = case.script.renamed.get(old, old)
 
 
-def _note_constraint(case: Case) -> None:
+def _note_constraint(case: StatementCase) -> None:
     name = case.match.one("constraint")
     column = _not_null_column(case)
     is_valid = not case.has_words("not", "valid")
@@ -39,7 +39,7 @@ def _note_constraint(case: Case) -> None:
             case.script.not_null.add((table, column))
 
 
-def _not_null_column(case: Case) -> str:
+def _not_null_column(case: StatementCase) -> str:
     """The column of `CHECK (column IS NOT NULL)`; empty for any other constraint."""
     words = [token for token in case.tokens if not token.is_symbol("()")]
     for place, token in enumerate(words):
@@ -54,18 +54,18 @@ def _ends_check(words: list, place: int) -> bool:  # type: ignore[type-arg]
     return place >= len(words) or words[place].is_word("not", "no")
 
 
-def _note_valid(case: Case) -> None:
+def _note_valid(case: StatementCase) -> None:
     for table in case.tables:
         column = case.script.checks.get((table, case.match.one("constraint")))
         if column:
             case.script.not_null.add((table, column))
 
 
-def _note_column(case: Case) -> None:
+def _note_column(case: StatementCase) -> None:
     case.script.columns.update((table, case.match.one("column")) for table in case.tables)
 
 
-_MAKERS: dict[str, Callable[[Case], None]] = {
+_MAKERS: dict[str, Callable[[StatementCase], None]] = {
     "created": _note_created,
     "renamed": _note_renamed,
     "constraint": _note_constraint,

@@ -62,7 +62,7 @@ class QueueFacts(msgspec.Struct, frozen=True):
     changes_per_second: float
 
 
-class StatementFacts(msgspec.Struct, frozen=True):
+class PreflightStatement(msgspec.Struct, frozen=True):
     """One statement of the script. `line` counts from 1.
 
     `exact`: it takes exactly these locks on relations that are there already; otherwise at most these.
@@ -104,7 +104,7 @@ class PreflightReport(msgspec.Struct, frozen=True):
     waiting_helps: bool
     max_blocker_age_seconds: float
     small_bytes: int
-    statements: tuple[StatementFacts, ...]
+    statements: tuple[PreflightStatement, ...]
     sessions: tuple[HolderFacts, ...]
     #: What is not known, and what else to know of the script as a whole.
     notes: tuple[str, ...]
@@ -172,12 +172,12 @@ def _build_statement(
     live: LiveState | None,
     limits: Limits,
     show_literals: bool,
-) -> StatementFacts:
+) -> PreflightStatement:
     effect = judged.effect
     locks = tuple(_build_lock(lock) for lock in effect.locks)
     is_strong = any(lock.blocks_reads or lock.blocks_writes for lock in locks)
     advice = (LOCK_TIMEOUT,) if is_strong and not judged.has_lock_timeout else ()
-    return StatementFacts(
+    return PreflightStatement(
         number=judged.number,
         line=judged.part.line,
         statement=judged.part.command or show_statement(judged.part.sentence.text, show_literals) or "",

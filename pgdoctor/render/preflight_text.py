@@ -8,7 +8,7 @@ from pgdoctor.formatting import format_count, format_duration, format_name, form
 from pgdoctor.preflight.work import WORK
 from pgdoctor.render.holders import HolderFacts, LockFacts, format_hold, format_origin, format_state
 from pgdoctor.render.plain import format_one_line
-from pgdoctor.render.preflight import ObstacleFacts, PreflightReport, QueueFacts, StatementFacts
+from pgdoctor.render.preflight import ObstacleFacts, PreflightReport, PreflightStatement, QueueFacts
 from pgdoctor.render.server_name import describe_server
 
 #: Statements in the table, and locks, blockers or lines of one statement below it; all are in the JSON.
@@ -61,7 +61,7 @@ def _conclude(report: PreflightReport) -> str:
     return f"{free}: {told or 'nothing to run'}."
 
 
-def _format_row(statement: StatementFacts, width: int | None) -> tuple[str, ...]:
+def _format_row(statement: PreflightStatement, width: int | None) -> tuple[str, ...]:
     strongest = max(statement.locks, key=lambda lock: (lock.blocks_reads, lock.blocks_writes, lock.mode), default=None)
     work = max(statement.work, key=lambda each: WORK[each.kind].rank, default=None)
     text = statement.statement
@@ -77,7 +77,7 @@ def _format_row(statement: StatementFacts, width: int | None) -> tuple[str, ...]
 
 
 def _describe_statement(
-    statement: StatementFacts, sessions: dict[tuple[int | None, str | None], HolderFacts]
+    statement: PreflightStatement, sessions: dict[tuple[int | None, str | None], HolderFacts]
 ) -> Iterator[str]:
     yield ""
     yield f"{statement.number}: {_SAYS[statement.verdict]}"
@@ -92,7 +92,7 @@ def _describe_statement(
         yield from (f"     {format_one_line(line, 500)}" for line in form.splitlines())
 
 
-def _describe_locks(statement: StatementFacts) -> Iterator[str]:
+def _describe_locks(statement: PreflightStatement) -> Iterator[str]:
     most = "" if statement.exact else "at most "
     for lock in statement.locks:
         blocked = "reads and writes" if lock.blocks_reads else "writes" if lock.blocks_writes else ""
@@ -105,7 +105,7 @@ def _describe_locks(statement: StatementFacts) -> Iterator[str]:
         yield f"its locks are held until transaction {statement.transaction} ends"
 
 
-def _describe_work(statement: StatementFacts) -> Iterator[str]:
+def _describe_work(statement: PreflightStatement) -> Iterator[str]:
     for work in statement.work:
         size = (
             "size not known"

@@ -5,7 +5,7 @@ _WARM_UP_SECONDS = 10.0
 _CONTEXT_SECONDS = 7.5
 
 
-class Turns:
+class PollTurns:
     """Lets work begin at one server after the other, at all of them within `seconds`. One server alone never waits.
 
     Nothing waits for the end of the work, so a server that hangs holds up no other.
@@ -30,8 +30,8 @@ class Pacing:
     """What all servers of an agent take in turns."""
 
     def __init__(self) -> None:
-        self.warm_ups = Turns(_WARM_UP_SECONDS)
-        self.context_reads = Turns(_CONTEXT_SECONDS)
+        self.warm_ups = PollTurns(_WARM_UP_SECONDS)
+        self.context_reads = PollTurns(_CONTEXT_SECONDS)
 
     def use(self, servers: int) -> None:
         """From now on there are so many servers."""

@@ -4,7 +4,7 @@ Source: `AlterTableGetLockLevel` and the phases of tablecmds.c, 14 to 18; each r
 server of 14 and of 18, see `tests/preflight/test_truth.py`.
 """
 
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 
 _REWRITE = "family AE; stored.indexes AE; stored.toast AE; stored.toast.indexes AE"
 _KEY = "other SRE"
@@ -43,12 +43,14 @@ _RETYPE = (
     "column_referenced.indexes AS"
 )
 
-ACTIONS: tuple[Rule, ...] = (
+ACTIONS: tuple[LockRule, ...] = (
     # Columns
-    Rule(_ADD_COLUMN, when="unreadable_column", work="unknown", locks="family AE", note="The column cannot be read."),
-    Rule(_ADD_COLUMN, locks=f"{_KEY}", when="adds_reference", goes_on=True, safe=_NOT_VALID),
-    Rule(_ADD_COLUMN, locks="key_index AS", when="adds_reference", goes_on=True, since=15),
-    Rule(
+    LockRule(
+        _ADD_COLUMN, when="unreadable_column", work="unknown", locks="family AE", note="The column cannot be read."
+    ),
+    LockRule(_ADD_COLUMN, locks=f"{_KEY}", when="adds_reference", goes_on=True, safe=_NOT_VALID),
+    LockRule(_ADD_COLUMN, locks="key_index AS", when="adds_reference", goes_on=True, since=15),
+    LockRule(
         _ADD_COLUMN,
         locks=_REWRITE,
         work="rewrite",
@@ -57,7 +59,7 @@ ACTIONS: tuple[Rule, ...] = (
         safe=_BATCHES,
         leaves="column",
     ),
-    Rule(
+    LockRule(
         _ADD_COLUMN,
         locks="family AE",
         work="build",
@@ -66,7 +68,7 @@ ACTIONS: tuple[Rule, ...] = (
         safe=_USING_INDEX,
         leaves="column",
     ),
-    Rule(
+    LockRule(
         _ADD_COLUMN,
         locks="family AE",
         work="scan",
@@ -75,23 +77,23 @@ ACTIONS: tuple[Rule, ...] = (
         safe=_NOT_VALID,
         leaves="column",
     ),
-    Rule(_ADD_COLUMN, locks="family AE", leaves="column"),
-    Rule(
+    LockRule(_ADD_COLUMN, locks="family AE", leaves="column"),
+    LockRule(
         "drop [column] [if exists] {column} [restrict]",
         locks="family AE; column_indexes AE; column_referenced AE; column_sequences AE",
         note=_BREAKS,
     ),
-    Rule(
+    LockRule(
         "drop [column] [if exists] {column} cascade",
         locks="family AE; column_indexes AE; column_referenced AE; column_sequences AE; column_referencing AE; "
         "column_views AE; column_views.views AE; column_views.indexes AE",
         note=_BREAKS,
     ),
-    Rule("alter [column] {column} set default ...", locks="family AE"),
-    Rule("alter [column] {column} drop default", locks="family AE"),
-    Rule("alter [column] {column} drop not null", locks="family AE"),
-    Rule("alter [column] {column} drop expression [if exists]", locks="family AE"),
-    Rule(
+    LockRule("alter [column] {column} set default ...", locks="family AE"),
+    LockRule("alter [column] {column} drop default", locks="family AE"),
+    LockRule("alter [column] {column} drop not null", locks="family AE"),
+    LockRule("alter [column] {column} drop expression [if exists]", locks="family AE"),
+    LockRule(
         "alter [column] {column} set not null",
         locks="family AE",
         work="scan",
@@ -99,15 +101,15 @@ ACTIONS: tuple[Rule, ...] = (
         when="may_be_null",
         safe=_SET_NOT_NULL,
     ),
-    Rule("alter [column] {column} set not null", locks="family AE"),
-    Rule(
+    LockRule("alter [column] {column} set not null", locks="family AE"),
+    LockRule(
         "alter [column] {column} [set data] type ...",
         locks="column_sequences AS",
         when="changes_form",
         goes_on=True,
         since=15,
     ),
-    Rule(
+    LockRule(
         "alter [column] {column} [set data] type ...",
         locks=_RETYPE,
         work="rewrite",
@@ -117,7 +119,7 @@ ACTIONS: tuple[Rule, ...] = (
         is_at_most=True,
         note="Nothing is rewritten where TimeZone is UTC.",
     ),
-    Rule(
+    LockRule(
         "alter [column] {column} [set data] type ...",
         locks=_RETYPE,
         work="rewrite",
@@ -125,32 +127,34 @@ ACTIONS: tuple[Rule, ...] = (
         when="changes_form",
         safe=_NEW_COLUMN,
     ),
-    Rule(
+    LockRule(
         "alter [column] {column} [set data] type ...",
         work="build",
         works_on="family",
         when="rebuilds_indexes",
         goes_on=True,
     ),
-    Rule(
+    LockRule(
         "alter [column] {column} [set data] type ...",
         locks="family AE; column_indexes AE; column_referencing AE; column_referenced AE",
     ),
-    Rule("alter [column] {column} set expression as ()", locks=_REWRITE, work="rewrite", works_on="family", since=17),
-    Rule("alter [column] {column} set statistics #", locks="family SUE"),
-    Rule("alter [column] {column} set storage {how}", locks="family AE"),
-    Rule("alter [column] {column} set storage default", locks="family AE", since=16),
-    Rule("alter [column] {column} set compression {how}", locks="family AE"),
-    Rule("alter [column] {column} set compression default", locks="family AE"),
-    Rule("alter [column] {column} set|reset ()", locks="family SUE"),
-    Rule("alter [column] {column} add generated always as identity [()]", locks="family AE"),
-    Rule("alter [column] {column} add generated by default as identity [()]", locks="family AE"),
-    Rule("alter [column] {column} drop identity [if exists]", locks="family AE; column_sequences AE"),
-    Rule("alter [column] {column} set generated always", locks="table AE; column_sequences SRE"),
-    Rule("alter [column] {column} set generated by default", locks="table AE; column_sequences SRE"),
-    Rule("alter [column] {column} restart [with #]", locks="table AE; column_sequences SRE"),
+    LockRule(
+        "alter [column] {column} set expression as ()", locks=_REWRITE, work="rewrite", works_on="family", since=17
+    ),
+    LockRule("alter [column] {column} set statistics #", locks="family SUE"),
+    LockRule("alter [column] {column} set storage {how}", locks="family AE"),
+    LockRule("alter [column] {column} set storage default", locks="family AE", since=16),
+    LockRule("alter [column] {column} set compression {how}", locks="family AE"),
+    LockRule("alter [column] {column} set compression default", locks="family AE"),
+    LockRule("alter [column] {column} set|reset ()", locks="family SUE"),
+    LockRule("alter [column] {column} add generated always as identity [()]", locks="family AE"),
+    LockRule("alter [column] {column} add generated by default as identity [()]", locks="family AE"),
+    LockRule("alter [column] {column} drop identity [if exists]", locks="family AE; column_sequences AE"),
+    LockRule("alter [column] {column} set generated always", locks="table AE; column_sequences SRE"),
+    LockRule("alter [column] {column} set generated by default", locks="table AE; column_sequences SRE"),
+    LockRule("alter [column] {column} restart [with #]", locks="table AE; column_sequences SRE"),
     # Constraints
-    Rule(
+    LockRule(
         "add [constraint {constraint}] foreign key () references {other:r} ...",
         when="validates",
         locks=f"family SRE; {_KEY}; {_BOTH_INDEXES}",
@@ -159,18 +163,18 @@ ACTIONS: tuple[Rule, ...] = (
         safe=_NOT_VALID,
         leaves="constraint",
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] foreign key () references {other:r} ...",
         locks="key_index AS",
         since=15,
         goes_on=True,
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] foreign key () references {other:r} ...",
         locks=f"family SRE; {_KEY}",
         leaves="constraint",
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] check () ...",
         locks="family AE",
         when="validates",
@@ -179,8 +183,8 @@ ACTIONS: tuple[Rule, ...] = (
         safe=_NOT_VALID,
         leaves="constraint",
     ),
-    Rule("add [constraint {constraint}] check () ...", locks="family AE", leaves="constraint"),
-    Rule(
+    LockRule("add [constraint {constraint}] check () ...", locks="family AE", leaves="constraint"),
+    LockRule(
         "add [constraint {constraint}] not null {column} ...",
         locks="family AE",
         when="validates may_be_null",
@@ -190,23 +194,23 @@ ACTIONS: tuple[Rule, ...] = (
         since=18,
         leaves="constraint",
     ),
-    Rule("add [constraint {constraint}] not null {column} ...", locks="family AE", since=18, leaves="constraint"),
-    Rule(
+    LockRule("add [constraint {constraint}] not null {column} ...", locks="family AE", since=18, leaves="constraint"),
+    LockRule(
         "add [constraint {constraint}] primary key using index {index} [deferrable] [initially deferred]",
         work="scan",
         when="key_may_be_null",
         safe=_SET_NOT_NULL,
         goes_on=True,
     ),
-    Rule(
+    LockRule(
         "add constraint {constraint} primary|unique [key] using index {index} [deferrable] [initially deferred]",
         locks="table AE; index SUE",
     ),
-    Rule(
+    LockRule(
         "add primary|unique [key] using index {index} [deferrable] [initially deferred]",
         locks="table AE; index AS",
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] primary key () ...",
         locks="table AE; descendants S",
         work="build",
@@ -214,42 +218,42 @@ ACTIONS: tuple[Rule, ...] = (
         safe=_USING_INDEX,
         until=17,
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] primary key () ...",
         locks="family AE",
         work="build",
         works_on="family",
         safe=_USING_INDEX,
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] unique [nulls not distinct] () ...",
         locks="table AE; descendants S",
         work="build",
         works_on="family",
         safe=_USING_INDEX,
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] unique [nulls distinct] () ...",
         locks="table AE; descendants S",
         work="build",
         works_on="family",
         safe=_USING_INDEX,
     ),
-    Rule(
+    LockRule(
         "add [constraint {constraint}] exclude ...",
         locks="family AE",
         work="build",
         works_on="family",
         note="There is no form of it that blocks less: EXCLUDE takes no USING INDEX.",
     ),
-    Rule(
+    LockRule(
         "validate constraint {constraint}",
         locks="family SUE; constraint_referenced RS; constraint_referenced.indexes AS; table.indexes AS",
         work="scan",
         works_on="family",
         when="is_foreign_key constraint_is_invalid",
     ),
-    Rule(
+    LockRule(
         "validate constraint {constraint}",
         locks="family SUE",
         work="scan",
@@ -257,72 +261,72 @@ ACTIONS: tuple[Rule, ...] = (
         when="constraint_is_invalid",
         leaves="valid",
     ),
-    Rule("validate constraint {constraint}", locks="family SUE"),
-    Rule(
+    LockRule("validate constraint {constraint}", locks="family SUE"),
+    LockRule(
         "drop constraint [if exists] {constraint} [restrict]",
         locks="family AE; constraint_index AE; constraint_referenced AE",
     ),
-    Rule(
+    LockRule(
         "drop constraint [if exists] {constraint} cascade",
         locks="family AE; constraint_index AE; constraint_referenced AE; family.referencing AE",
     ),
-    Rule("alter constraint {constraint} ...", locks="family AE; constraint_referenced AE", is_at_most=True),
-    Rule("rename constraint {constraint} to {new}", locks="family AE; constraint_index SUE"),
+    LockRule("alter constraint {constraint} ...", locks="family AE; constraint_referenced AE", is_at_most=True),
+    LockRule("rename constraint {constraint} to {new}", locks="family AE; constraint_index SUE"),
     # Names, owners, places
-    Rule("rename to {new}", locks="table AE", note=_BREAKS, leaves="renamed"),
-    Rule("rename [column] {column} to {new}", locks="family AE", note=_BREAKS),
-    Rule("set schema {new}", locks="table AE; table.sequences AE", note=_BREAKS),
-    Rule(
+    LockRule("rename to {new}", locks="table AE", note=_BREAKS, leaves="renamed"),
+    LockRule("rename [column] {column} to {new}", locks="family AE", note=_BREAKS),
+    LockRule("set schema {new}", locks="table AE; table.sequences AE", note=_BREAKS),
+    LockRule(
         "owner to {role}",
         locks="table AE; table.indexes AE; table.toast AE; table.toast.indexes AE; table.sequences AE",
     ),
-    Rule(
+    LockRule(
         "set tablespace {place}",
         locks="table AE; table.toast AE; table.toast.indexes AE",
         work="rewrite",
         is_at_most=True,
     ),
-    Rule(
+    LockRule(
         "set access method {method}",
         locks="table AE; table.indexes AE; table.toast AE; table.toast.indexes AE",
         work="rewrite",
         is_at_most=True,
         since=15,
     ),
-    Rule(
+    LockRule(
         "set logged|unlogged",
         locks="table AE; table.indexes AE; table.toast AE; table.toast.indexes AE; table.sequences AE",
         work="rewrite",
         is_at_most=True,
     ),
     # Settings
-    Rule("set|reset ()", locks="table AE; table.toast AE", when="has_strong_setting", is_at_most=True),
-    Rule("set|reset ()", locks="table SUE; table.toast SUE"),
-    Rule("cluster on {index}", locks="table SUE; index SUE"),
-    Rule("set without cluster", locks="table SUE"),
-    Rule("set without oids", locks="family AE"),
-    Rule("enable|disable|force row level security", locks="table AE"),
-    Rule("no force row level security", locks="table AE"),
-    Rule("enable|disable trigger {trigger}", locks="family SRE", is_at_most=True),
-    Rule("enable|disable trigger all|user", locks="family SRE", is_at_most=True),
-    Rule("enable replica|always trigger {trigger}", locks="family SRE", is_at_most=True),
-    Rule("enable|disable rule {rule}", locks="table AE"),
-    Rule("enable replica|always rule {rule}", locks="table AE"),
-    Rule("replica identity full|nothing|default", locks="table AE"),
-    Rule("replica identity using index {index}", locks="table AE; index S"),
+    LockRule("set|reset ()", locks="table AE; table.toast AE", when="has_strong_setting", is_at_most=True),
+    LockRule("set|reset ()", locks="table SUE; table.toast SUE"),
+    LockRule("cluster on {index}", locks="table SUE; index SUE"),
+    LockRule("set without cluster", locks="table SUE"),
+    LockRule("set without oids", locks="family AE"),
+    LockRule("enable|disable|force row level security", locks="table AE"),
+    LockRule("no force row level security", locks="table AE"),
+    LockRule("enable|disable trigger {trigger}", locks="family SRE", is_at_most=True),
+    LockRule("enable|disable trigger all|user", locks="family SRE", is_at_most=True),
+    LockRule("enable replica|always trigger {trigger}", locks="family SRE", is_at_most=True),
+    LockRule("enable|disable rule {rule}", locks="table AE"),
+    LockRule("enable replica|always rule {rule}", locks="table AE"),
+    LockRule("replica identity full|nothing|default", locks="table AE"),
+    LockRule("replica identity using index {index}", locks="table AE; index S"),
     # Inheritance and partitions
-    Rule("inherit {other:r}", locks="table AE; other SUE"),
-    Rule("no inherit {other:r}", locks="table AE; other AS"),
-    Rule("of {type:r}", locks="table AE; type_relation AS"),
-    Rule("not of", locks="table AE"),
-    Rule(
+    LockRule("inherit {other:r}", locks="table AE; other SUE"),
+    LockRule("no inherit {other:r}", locks="table AE; other AS"),
+    LockRule("of {type:r}", locks="table AE; type_relation AS"),
+    LockRule("not of", locks="table AE"),
+    LockRule(
         "attach partition {other:r} ...",
         work="scan",
         works_on="default",
         goes_on=True,
         note="A default partition is read, for its rows may belong to the new one.",
     ),
-    Rule(
+    LockRule(
         "attach partition {other:r} ...",
         work="build",
         works_on="other",
@@ -330,7 +334,7 @@ ACTIONS: tuple[Rule, ...] = (
         goes_on=True,
         safe="CREATE INDEX CONCURRENTLY ON {other} <columns>; -- for each index of {table} that it lacks",
     ),
-    Rule(
+    LockRule(
         "attach partition {other:r} ...",
         locks="table SUE; table.indexes SUE; other AE; other.children AE; default AE",
         work="scan",
@@ -341,18 +345,18 @@ ACTIONS: tuple[Rule, ...] = (
         "ALTER TABLE {table} ATTACH PARTITION {other} <bounds>;\n"
         "ALTER TABLE {other} DROP CONSTRAINT {other}_bound;",
     ),
-    Rule(
+    LockRule(
         "attach partition {other:r} ...", locks="table SUE; table.indexes SUE; other AE; other.children AE; default AE"
     ),
-    Rule(
+    LockRule(
         "detach partition {other:r} concurrently",
         locks="table SUE; other SUE",
         waits="users",
         is_alone=True,
         note="It takes AccessExclusiveLock on the partition at its end, when no transaction uses it any more.",
     ),
-    Rule("detach partition {other:r} finalize", locks="table SUE; other AE; other.indexes AE"),
-    Rule(
+    LockRule("detach partition {other:r} finalize", locks="table SUE; other AE; other.indexes AE"),
+    LockRule(
         "detach partition {other:r}",
         locks="table AE; other AE; other.indexes.attached AE; default AE",
         safe="ALTER TABLE {table} DETACH PARTITION {other} CONCURRENTLY; -- outside of a transaction",

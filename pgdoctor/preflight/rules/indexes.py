@@ -1,6 +1,6 @@
 """Indexes: made, dropped, changed, rebuilt."""
 
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 
 _LEFT = "If it fails or is cancelled, an invalid index stays: DROP INDEX CONCURRENTLY, then try again."
 _CREATE = "CREATE INDEX CONCURRENTLY <name> ON {table} <columns>; -- outside of a transaction"
@@ -8,8 +8,8 @@ _REBUILT = (
     "table S; table.children S; table.children.indexes AE; table.children.toast S; table.children.toast.indexes AE"
 )
 
-STATEMENTS: tuple[Rule, ...] = (
-    Rule(
+STATEMENTS: tuple[LockRule, ...] = (
+    LockRule(
         "create [unique] index concurrently [if not exists] {new:r} on {table:r} ...",
         locks="table SUE",
         waits="writers",
@@ -17,7 +17,7 @@ STATEMENTS: tuple[Rule, ...] = (
         note=_LEFT,
         work="build",
     ),
-    Rule(
+    LockRule(
         "create [unique] index concurrently on {table:r} ...",
         locks="table SUE",
         waits="writers",
@@ -25,43 +25,43 @@ STATEMENTS: tuple[Rule, ...] = (
         note=_LEFT,
         work="build",
     ),
-    Rule(
+    LockRule(
         "create [unique] index [if not exists] {new:r} on {table:r} ...",
         locks="family S",
         work="build",
         works_on="family",
         safe=_CREATE,
     ),
-    Rule("create [unique] index on {table:r} ...", locks="family S", work="build", works_on="family", safe=_CREATE),
-    Rule(
+    LockRule("create [unique] index on {table:r} ...", locks="family S", work="build", works_on="family", safe=_CREATE),
+    LockRule(
         "drop index concurrently [if exists] {index:r} [restrict]",
         locks="index SUE; index.owner SUE",
         waits="users",
         is_alone=True,
         note=_LEFT,
     ),
-    Rule(
+    LockRule(
         "drop index [if exists] {index:l} [restrict|cascade]",
         locks="index.children AE; index.children.owner AE; index.parents AE",
         safe="DROP INDEX CONCURRENTLY {index}; -- outside of a transaction",
     ),
-    Rule("alter index [if exists] {index:r} rename to {new}", locks="index SUE"),
-    Rule("alter index [if exists] {index:r} set|reset ()", locks="index SUE"),
-    Rule(
+    LockRule("alter index [if exists] {index:r} rename to {new}", locks="index SUE"),
+    LockRule("alter index [if exists] {index:r} set|reset ()", locks="index SUE"),
+    LockRule(
         "alter index [if exists] {index:r} set tablespace {place}",
         locks="index AE",
         work="rewrite",
         works_on="index",
         is_at_most=True,
     ),
-    Rule(
+    LockRule(
         "alter index [if exists] {index:r} attach partition {other:r}",
         locks="index SUE; other AE; index.owner AS; other.owner AS",
         is_at_most=True,
     ),
-    Rule("alter index [if exists] {index:r} alter [column] # set statistics #", locks="index SUE"),
-    Rule("alter index [if exists] {index:r} [no] depends on extension {name}", locks="index AE", is_at_most=True),
-    Rule(
+    LockRule("alter index [if exists] {index:r} alter [column] # set statistics #", locks="index SUE"),
+    LockRule("alter index [if exists] {index:r} [no] depends on extension {name}", locks="index AE", is_at_most=True),
+    LockRule(
         "reindex [()] index concurrently {index:r}",
         locks="index SUE; index.owner SUE",
         waits="users_and_snapshots",
@@ -71,7 +71,7 @@ STATEMENTS: tuple[Rule, ...] = (
         note=_LEFT,
         is_at_most=True,
     ),
-    Rule(
+    LockRule(
         "reindex [()] table concurrently {table:r}",
         locks="family SUE; family.indexes SUE; family.toast SUE; family.toast.indexes SUE",
         waits="users_and_snapshots",
@@ -81,14 +81,14 @@ STATEMENTS: tuple[Rule, ...] = (
         note=_LEFT,
         is_at_most=True,
     ),
-    Rule(
+    LockRule(
         "reindex [()] index {index:r}",
         locks="index.children AE; index.children.owner S",
         work="build",
         works_on="index.owner",
         safe="REINDEX INDEX CONCURRENTLY {index}; -- outside of a transaction",
     ),
-    Rule(
+    LockRule(
         "reindex [()] table {table:r}",
         locks=_REBUILT,
         work="build",

@@ -1,13 +1,13 @@
 """VACUUM, ANALYZE, CLUSTER, REFRESH MATERIALIZED VIEW."""
 
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 
 _WHOLE = "table AE; table.indexes AE; table.toast AE; table.toast.indexes AE"
 _PGREPACK = "-- pg_repack rewrites the table while it is in use"
 _REFRESH = "table AE; table.indexes AE; table.toast AE; table.toast.indexes AE"
 
-STATEMENTS: tuple[Rule, ...] = (
-    Rule(
+STATEMENTS: tuple[LockRule, ...] = (
+    LockRule(
         "vacuum full [freeze] [verbose] [analyze] {table:r} [()]",
         locks=_WHOLE,
         work="rewrite",
@@ -15,7 +15,7 @@ STATEMENTS: tuple[Rule, ...] = (
         is_alone=True,
         is_at_most=True,
     ),
-    Rule(
+    LockRule(
         "vacuum () {table:r} [()]",
         locks=_WHOLE,
         work="rewrite",
@@ -24,7 +24,7 @@ STATEMENTS: tuple[Rule, ...] = (
         is_alone=True,
         is_at_most=True,
     ),
-    Rule(
+    LockRule(
         "vacuum [()] [freeze] [verbose] [analyze] {tables:l} [()]",
         locks="family SUE; family.indexes RE; family.toast SUE; family.toast.indexes RE",
         work="scan",
@@ -33,15 +33,15 @@ STATEMENTS: tuple[Rule, ...] = (
         is_at_most=True,
         note="At its end it may take AccessExclusiveLock to give empty pages back, and gives way to others.",
     ),
-    Rule("analyze|analyse [()] [verbose] {tables:l} [()]", locks="family SUE; stored.indexes AS"),
-    Rule("cluster [()] [verbose] {table:r} [using {index}]", locks=_WHOLE, work="rewrite", safe=_PGREPACK),
-    Rule(
+    LockRule("analyze|analyse [()] [verbose] {tables:l} [()]", locks="family SUE; stored.indexes AS"),
+    LockRule("cluster [()] [verbose] {table:r} [using {index}]", locks=_WHOLE, work="rewrite", safe=_PGREPACK),
+    LockRule(
         "refresh materialized view concurrently {table:r} [with] [data]",
         locks="table E; table.indexes RE; behind AS; behind.indexes AS",
         is_at_most=True,
     ),
-    Rule("refresh materialized view {table:r} with no data", locks=_REFRESH, is_at_most=True),
-    Rule(
+    LockRule("refresh materialized view {table:r} with no data", locks=_REFRESH, is_at_most=True),
+    LockRule(
         "refresh materialized view {table:r} [with data]",
         locks=f"{_REFRESH}; behind AS; behind.indexes AS",
         work="rewrite",

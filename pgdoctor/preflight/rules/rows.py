@@ -3,7 +3,7 @@
 Which partitions, indexes and referenced tables are locked depends on plans and values: the locks are at most these.
 """
 
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 
 _READ = "read AS; read.indexes AS"
 _CHANGED = "family RE; family.indexes RE"
@@ -15,15 +15,15 @@ _CODE = "It calls a function that may do anything."
 _IN_BATCHES = "-- it, in batches of some thousand rows by the primary key, each in its own transaction"
 
 
-def _rows(form: str, locks: str, *, when: str = "", work: str = "instant", safe: str = "") -> tuple[Rule, ...]:
+def _rows(form: str, locks: str, *, when: str = "", work: str = "instant", safe: str = "") -> tuple[LockRule, ...]:
     return (
-        Rule(form, locks=locks, when="calls_unknown", work="unknown", is_at_most=True, note=_CODE),
-        Rule(form, locks=locks, when=when, work=work if when else "instant", safe=safe, is_at_most=True),
-        *((Rule(form, locks=locks, is_at_most=True),) if when else ()),
+        LockRule(form, locks=locks, when="calls_unknown", work="unknown", is_at_most=True, note=_CODE),
+        LockRule(form, locks=locks, when=when, work=work if when else "instant", safe=safe, is_at_most=True),
+        *((LockRule(form, locks=locks, is_at_most=True),) if when else ()),
     )
 
 
-STATEMENTS: tuple[Rule, ...] = (
+STATEMENTS: tuple[LockRule, ...] = (
     *_rows("insert into {table:r} ...", _INSERTED),
     *_rows("update {table:r} ...", _UPDATED, when="has_no_where", work="rows", safe=_IN_BATCHES),
     *_rows(
@@ -37,7 +37,7 @@ STATEMENTS: tuple[Rule, ...] = (
     *_rows("copy {table:r} [()] from ...", _INSERTED),
     *_rows("copy {table:r} [()] to ...", "family AS; family.indexes AS"),
     *_rows("copy () to ...", _READ),
-    Rule(
+    LockRule(
         "with ...",
         locks="read RE; read.indexes RE; read.cascading RE; read.cascading.indexes RE; read.referenced RS; "
         "read.referenced.indexes RS; read.sequences RE",
@@ -46,7 +46,7 @@ STATEMENTS: tuple[Rule, ...] = (
         is_at_most=True,
         note=_CODE,
     ),
-    Rule(
+    LockRule(
         "with ...",
         locks="read RE; read.indexes RE; read.cascading RE; read.cascading.indexes RE; read.referenced RS; "
         "read.referenced.indexes RS; read.sequences RE",
@@ -54,7 +54,7 @@ STATEMENTS: tuple[Rule, ...] = (
         is_at_most=True,
     ),
     *_rows("with ...", "read RS; read.indexes RS", when="locks_rows"),
-    Rule(
+    LockRule(
         "select ... ",
         locks="read RS; read.indexes RS",
         when="calls_unknown",
@@ -62,9 +62,9 @@ STATEMENTS: tuple[Rule, ...] = (
         is_at_most=True,
         note=_CODE,
     ),
-    Rule("select ...", locks=_READ, when="selects_into", is_at_most=True),
-    Rule("select ...", locks="read RS; read.indexes RS; read_sequences RE", when="locks_rows", is_at_most=True),
-    Rule("select ...", locks=f"{_READ}; read_sequences RE", is_at_most=True),
-    Rule("table {table:r}", locks="family AS; family.indexes AS", is_at_most=True),
+    LockRule("select ...", locks=_READ, when="selects_into", is_at_most=True),
+    LockRule("select ...", locks="read RS; read.indexes RS; read_sequences RE", when="locks_rows", is_at_most=True),
+    LockRule("select ...", locks=f"{_READ}; read_sequences RE", is_at_most=True),
+    LockRule("table {table:r}", locks="family AS; family.indexes AS", is_at_most=True),
     *_rows("values ...", _READ),
 )

@@ -1,16 +1,16 @@
 """Statements that lock no relation: settings, cursors, notifications. Transactions are read by `transactions`."""
 
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 
-STATEMENTS: tuple[Rule, ...] = (
-    Rule("begin|commit|end|rollback|abort|savepoint|release ..."),
-    Rule("start transaction ..."),
-    Rule("set constraints ...", note="It checks what was deferred, and that may wait for rows."),
-    Rule("set role|session ..."),
-    Rule("set|reset|show ..."),
-    Rule("listen|unlisten|notify ..."),
-    Rule("checkpoint"),
-    Rule("deallocate ..."),
-    Rule("close ..."),
-    Rule("fetch|move ...", work="unknown", note="It runs a cursor's query."),
+STATEMENTS: tuple[LockRule, ...] = (
+    LockRule("begin|commit|end|rollback|abort|savepoint|release ..."),
+    LockRule("start transaction ..."),
+    LockRule("set constraints ...", note="It checks what was deferred, and that may wait for rows."),
+    LockRule("set role|session ..."),
+    LockRule("set|reset|show ..."),
+    LockRule("listen|unlisten|notify ..."),
+    LockRule("checkpoint"),
+    LockRule("deallocate ..."),
+    LockRule("close ..."),
+    LockRule("fetch|move ...", work="unknown", note="It runs a cursor's query."),
 )

@@ -1,6 +1,6 @@
 """Tables, views and sequences: made, dropped, emptied, changed as a whole."""
 
-from pgdoctor.preflight.rule import Rule
+from pgdoctor.preflight.rule import LockRule
 
 _DROPPED = (
     "dropped AE; dropped.indexes AE; dropped.toast AE; dropped.toast.indexes AE; dropped.sequences AE; "
@@ -14,12 +14,12 @@ _READ = "read AS; read.indexes AS"
 _CREATE_TABLE = "create [global|local] [temporary|temp|unlogged] table [if not exists] {table:r}"
 _CREATE_MATVIEW = "create [unlogged] materialized view [if not exists] {table:r}"
 
-STATEMENTS: tuple[Rule, ...] = (
-    Rule(f"{_CREATE_TABLE} as ...", locks=_READ, work="unknown", when="calls_unknown", is_at_most=True),
-    Rule(f"{_CREATE_TABLE} as ...", locks=_READ, is_at_most=True, leaves="created"),
-    Rule(f"{_CREATE_TABLE} () as ...", locks=_READ, work="unknown", when="calls_unknown", is_at_most=True),
-    Rule(f"{_CREATE_TABLE} () as ...", locks=_READ, is_at_most=True, leaves="created"),
-    Rule(
+STATEMENTS: tuple[LockRule, ...] = (
+    LockRule(f"{_CREATE_TABLE} as ...", locks=_READ, work="unknown", when="calls_unknown", is_at_most=True),
+    LockRule(f"{_CREATE_TABLE} as ...", locks=_READ, is_at_most=True, leaves="created"),
+    LockRule(f"{_CREATE_TABLE} () as ...", locks=_READ, work="unknown", when="calls_unknown", is_at_most=True),
+    LockRule(f"{_CREATE_TABLE} () as ...", locks=_READ, is_at_most=True, leaves="created"),
+    LockRule(
         f"{_CREATE_TABLE} partition of {{parent:r}} ...",
         locks="parent AE; parent.indexes SUE; parent.default AE; parent.referenced SRE; parent.referencing SRE",
         leaves="created",
@@ -29,7 +29,7 @@ STATEMENTS: tuple[Rule, ...] = (
         "ALTER TABLE {parent} ATTACH PARTITION {table} <bounds>; -- blocks no reader and no writer of the parent",
         note="Where the table has a default partition, that is read, for its rows may belong here.",
     ),
-    Rule(
+    LockRule(
         f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
         "[on commit drop|delete|preserve] [rows] [tablespace {place}]",
         locks="key_index AS",
@@ -37,85 +37,87 @@ STATEMENTS: tuple[Rule, ...] = (
         since=15,
         goes_on=True,
     ),
-    Rule(
+    LockRule(
         f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
         "[on commit drop|delete|preserve] [rows] [tablespace {place}]",
         locks="other SRE; liked AS; inherited SUE",
         leaves="created",
     ),
-    Rule(f"{_CREATE_TABLE} of {{type:r}} ...", leaves="created", locks="other SRE; type_relation AS"),
-    Rule(
+    LockRule(f"{_CREATE_TABLE} of {{type:r}} ...", leaves="created", locks="other SRE; type_relation AS"),
+    LockRule(
         "create [or replace] [temporary|temp] [recursive] view {table:r} ...",
         locks="table AE; read AS",
         when="replaces",
         is_at_most=True,
     ),
-    Rule(
+    LockRule(
         "create [or replace] [temporary|temp] [recursive] view {table:r} ...",
         locks="read AS",
         is_at_most=True,
         leaves="created",
     ),
-    Rule(f"{_CREATE_MATVIEW} ...", locks=_READ, work="unknown", when="calls_unknown", is_at_most=True),
-    Rule(f"{_CREATE_MATVIEW} ...", locks=_READ, is_at_most=True, leaves="created"),
-    Rule("create [temporary|temp|unlogged] sequence [if not exists] {table:r} ...", locks="owned AS", leaves="created"),
-    Rule("drop table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_GONE),
-    Rule("drop table [if exists] {tables:l} cascade", locks=_CASCADE, note=_GONE),
-    Rule("drop foreign table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_GONE),
-    Rule("drop view|sequence [if exists] {tables:l} [restrict]", locks="table AE", note=_GONE),
-    Rule(
+    LockRule(f"{_CREATE_MATVIEW} ...", locks=_READ, work="unknown", when="calls_unknown", is_at_most=True),
+    LockRule(f"{_CREATE_MATVIEW} ...", locks=_READ, is_at_most=True, leaves="created"),
+    LockRule(
+        "create [temporary|temp|unlogged] sequence [if not exists] {table:r} ...", locks="owned AS", leaves="created"
+    ),
+    LockRule("drop table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_GONE),
+    LockRule("drop table [if exists] {tables:l} cascade", locks=_CASCADE, note=_GONE),
+    LockRule("drop foreign table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_GONE),
+    LockRule("drop view|sequence [if exists] {tables:l} [restrict]", locks="table AE", note=_GONE),
+    LockRule(
         "drop view [if exists] {tables:l} cascade", locks="table AE; table.views AE; table.views.indexes AE", note=_GONE
     ),
-    Rule(
+    LockRule(
         "drop materialized view [if exists] {tables:l} [restrict]",
         locks="table AE; table.indexes AE; table.toast AE; table.toast.indexes AE",
         note=_GONE,
     ),
-    Rule(
+    LockRule(
         "drop materialized view [if exists] {tables:l} cascade",
         locks="table AE; table.indexes AE; table.toast AE; "
         "table.toast.indexes AE; table.views AE; table.views.indexes AE",
         note=_GONE,
     ),
-    Rule("drop sequence [if exists] {tables:l} cascade", locks="table AE; sequence_owner AE", note=_GONE),
-    Rule(
+    LockRule("drop sequence [if exists] {tables:l} cascade", locks="table AE; sequence_owner AE", note=_GONE),
+    LockRule(
         "truncate [table] {tables:l} [restart|continue] [identity] [restrict|cascade]",
         locks="truncated.sequences AE",
         when="restarts_identity",
         goes_on=True,
     ),
-    Rule(
+    LockRule(
         "truncate [table] {tables:l} [restart|continue] [identity] [restrict|cascade]",
         locks=_TRUNCATED,
         note="The data of all of these tables is gone with the commit.",
     ),
-    Rule("alter view|sequence [if exists] {table:r} rename to {new}", locks="table AE", leaves="renamed"),
-    Rule("alter view [if exists] {table:r} rename [column] {column} to {new}", locks="table AE"),
-    Rule("alter view|sequence [if exists] {table:r} owner to {role}", locks="table AE"),
-    Rule("alter view|sequence [if exists] {table:r} set schema {new}", locks="table AE"),
-    Rule("alter view [if exists] {table:r} set|reset ()", locks="table AE"),
-    Rule("alter view [if exists] {table:r} alter [column] {column} set default ...", locks="table AE"),
-    Rule("alter view [if exists] {table:r} alter [column] {column} drop default", locks="table AE"),
-    Rule("alter materialized view [if exists] {table:r} rename to {new}", locks="table AE", leaves="renamed"),
-    Rule("alter materialized view [if exists] {table:r} rename [column] {column} to {new}", locks="table AE"),
-    Rule(
+    LockRule("alter view|sequence [if exists] {table:r} rename to {new}", locks="table AE", leaves="renamed"),
+    LockRule("alter view [if exists] {table:r} rename [column] {column} to {new}", locks="table AE"),
+    LockRule("alter view|sequence [if exists] {table:r} owner to {role}", locks="table AE"),
+    LockRule("alter view|sequence [if exists] {table:r} set schema {new}", locks="table AE"),
+    LockRule("alter view [if exists] {table:r} set|reset ()", locks="table AE"),
+    LockRule("alter view [if exists] {table:r} alter [column] {column} set default ...", locks="table AE"),
+    LockRule("alter view [if exists] {table:r} alter [column] {column} drop default", locks="table AE"),
+    LockRule("alter materialized view [if exists] {table:r} rename to {new}", locks="table AE", leaves="renamed"),
+    LockRule("alter materialized view [if exists] {table:r} rename [column] {column} to {new}", locks="table AE"),
+    LockRule(
         "alter materialized view [if exists] {table:r} owner to {role}",
         locks="table AE; table.indexes AE; table.toast AE; table.toast.indexes AE",
     ),
-    Rule("alter materialized view [if exists] {table:r} set schema {new}", locks="table AE"),
-    Rule("alter materialized view [if exists] {table:r} set|reset ()", locks="table SUE; table.toast SUE"),
-    Rule("alter sequence [if exists] {table:r} set logged|unlogged", locks="table AE", since=15),
-    Rule(
+    LockRule("alter materialized view [if exists] {table:r} set schema {new}", locks="table AE"),
+    LockRule("alter materialized view [if exists] {table:r} set|reset ()", locks="table SUE; table.toast SUE"),
+    LockRule("alter sequence [if exists] {table:r} set logged|unlogged", locks="table AE", since=15),
+    LockRule(
         "alter sequence [if exists] {table:r} ...",
         locks="table SRE; owned AS",
         note="nextval() waits until the transaction ends.",
     ),
-    Rule("lock [table] {tables:l} in access share mode [nowait]", locks="locked AS"),
-    Rule("lock [table] {tables:l} in row share mode [nowait]", locks="locked RS"),
-    Rule("lock [table] {tables:l} in row exclusive mode [nowait]", locks="locked RE"),
-    Rule("lock [table] {tables:l} in share update exclusive mode [nowait]", locks="locked SUE"),
-    Rule("lock [table] {tables:l} in share mode [nowait]", locks="locked S"),
-    Rule("lock [table] {tables:l} in share row exclusive mode [nowait]", locks="locked SRE"),
-    Rule("lock [table] {tables:l} in exclusive mode [nowait]", locks="locked E"),
-    Rule("lock [table] {tables:l} [in access exclusive mode] [nowait]", locks="locked AE"),
+    LockRule("lock [table] {tables:l} in access share mode [nowait]", locks="locked AS"),
+    LockRule("lock [table] {tables:l} in row share mode [nowait]", locks="locked RS"),
+    LockRule("lock [table] {tables:l} in row exclusive mode [nowait]", locks="locked RE"),
+    LockRule("lock [table] {tables:l} in share update exclusive mode [nowait]", locks="locked SUE"),
+    LockRule("lock [table] {tables:l} in share mode [nowait]", locks="locked S"),
+    LockRule("lock [table] {tables:l} in share row exclusive mode [nowait]", locks="locked SRE"),
+    LockRule("lock [table] {tables:l} in exclusive mode [nowait]", locks="locked E"),
+    LockRule("lock [table] {tables:l} [in access exclusive mode] [nowait]", locks="locked AE"),
 )
