@@ -341,11 +341,6 @@ def docstrings(tree: ast.Module) -> set[int]:
 
 def test_class_name_has_one_meaning() -> None:
     names = Counter(
-        node.name
-        for module, tree in modules().items()
-        # Not yet: the classes of preflight have names that other rooms have too.
-        if "preflight" not in module
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
+        node.name for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
     )
     assert [name for name, count in names.items() if count > 1] == []
