@@ -49,7 +49,7 @@ def _size(_: click.Context, parameter: click.Parameter, text: str) -> int:
         raise click.BadParameter(Size.allowed, param=parameter) from None
 
 
-@click.command()
+@click.command(short_help="Show what a script would lock, and what blocks it now.")
 @click.argument("script", metavar="FILE|STATEMENT")
 @dsn_option
 @database_argument
