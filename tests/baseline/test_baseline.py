@@ -247,7 +247,7 @@ def test_a_ring_has_one_sample_a_period_and_holes_without_polls():
 
 
 def test_samples_of_an_earlier_pgdoctor_are_narrowed():
-    ring = Ring(60.0, 5).plus(6.5, 0.0, held=False).plus(7.5, 121.0, held=True)
+    ring = Ring(60.0, 5).add_sample(6.5, 0.0, held=False).add_sample(7.5, 121.0, held=True)
     wide = replace(ring, values=struct.pack("5d", *memoryview(ring.values).cast("f")))
     assert not wide.is_sound
     assert wide.narrowed() == ring.narrowed() == ring

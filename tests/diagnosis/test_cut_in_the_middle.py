@@ -48,12 +48,17 @@ def test_worker_behind_an_idle_transaction_is_not_cut() -> None:
     assert of_worker(root, behind, waiter(3)).recommendation.action == "none"
 
 
-def test_worker_behind_a_commit_is_not_cut() -> None:
-    root = leader(
-        state="active", xact_start=ago(60), statement="commit", locks=(transaction(LEADER, LEADER, granted=True),)
-    )
+def behind_a_commit(seconds: float) -> str:
+    """What is advised for a worker that waits for a COMMIT of this age."""
+    held = (transaction(LEADER, LEADER, granted=True),)
+    root = leader(state="active", xact_start=ago(60), query_start=ago(seconds), statement="commit", locks=held)
     behind = worker(locks=(transaction(WORKER, WORKER, granted=True), transaction(WORKER, LEADER, granted=False)))
-    assert of_worker(root, behind, waiter(3)).recommendation.action == "none"
+    return of_worker(root, behind, waiter(3)).recommendation.action
+
+
+def test_worker_behind_a_commit_is_cut_only_if_the_commit_lasts() -> None:
+    assert behind_a_commit(0.5) == "none"
+    assert behind_a_commit(60) == "cancel"
 
 
 def test_worker_behind_which_no_session_is_freed_is_not_cut() -> None:

@@ -27,6 +27,7 @@ from pgdoctor.mitigation.budgets import BUDGETS, budgets_left, compute_budgets
 from pgdoctor.mitigation.decision import Decision
 from pgdoctor.mitigation.history import Action, Approval, History, Opening, Outcome, Reset, in_mode
 from pgdoctor.mitigation.plan import intend_action, make_plan
+from pgdoctor.mitigation.proposals import Proposal, ProposalClosed, ProposalRefused
 from pgdoctor.mitigation.rules import Breaker, Mode
 from tests.building import NOW, ago
 from tests.mitigation.build import BOTH, CANCEL_DDL, DDL, decide, diagnosis, settings
@@ -76,6 +77,12 @@ ONE_OF_EACH: tuple[Event, ...] = (
         ago(6), "cancel", action().victim, "ann", "migration", "public.orders", "app", "shop", "job", 2, 3, "a retry"
     ),
     PersonOutcome(ago(5), "10-1-cancel", "released", ago(6), 2, 0.1),
+    Proposal(
+        *(ago(4), "p-1", "cancel", action().victim, "assistant", "it blocks", "migration", "public.orders", "app"),
+        *("shop", "job", 2, 3, "a retry"),
+    ),
+    ProposalClosed(ago(3), "p-1", "rejected", "ann", "not now"),
+    ProposalRefused(ago(2), "p-1", "ann", ("protected",)),
 )
 
 
