@@ -19,6 +19,7 @@ from pgdoctor.render.brief.manual import BriefTopic
 from pgdoctor.render.brief.plan import BriefPlan
 from pgdoctor.render.brief.proposal import BriefProposal
 from pgdoctor.render.brief.triage import BriefTriage
+from pgdoctor.render.health import DeepHealth, Health
 from pgdoctor.render.holders import HolderReport
 from pgdoctor.render.incident_report import IncidentReport
 from pgdoctor.render.lock_table import LockTableReport
@@ -70,6 +71,8 @@ OUTPUTS: Mapping[str, JsonOutput] = {
     "mcp_explain": JsonOutput(BriefTopic, "the tool explain of pgdoctor mcp"),
     "mcp_read_log": JsonOutput(BriefLog, "the tool read_log of pgdoctor mcp"),
     "mcp_propose_signal": JsonOutput(BriefProposal, "the tool propose_signal of pgdoctor mcp"),
+    "health": JsonOutput(Health, "GET /health"),
+    "health_deep": JsonOutput(DeepHealth, "GET /health/deep"),
     "notification": JsonOutput(OutboundAlert, 'a receiver of [[notify]] with format = "json"'),
 }
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pgdoctor
+from pgdoctor.agent.http.openapi import openapi_to_json
 from pgdoctor.cli.explain import declared_metrics, scraped_name
 from pgdoctor.config.config import EXAMPLE
 from pgdoctor.diagnosis.cause import all_causes
@@ -70,7 +71,8 @@ def parts_of(page: str) -> list[str]:
 
 def schema_files() -> dict[Path, str]:
     """The JSON Schemas beside the manual, as the code has them now."""
-    return {DOCS / "schemas" / f"{name}.json": schema_to_json(name) for name in OUTPUTS}
+    schemas = {DOCS / "schemas" / f"{name}.json": schema_to_json(name) for name in OUTPUTS}
+    return schemas | {DOCS / "schemas" / "openapi.json": openapi_to_json()}
 
 
 def chart_files() -> dict[Path, str]:

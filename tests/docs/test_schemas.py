@@ -1,7 +1,7 @@
 """JSON Schemas: the files beside the manual are those of the code, and each output is valid against its own."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,15 @@ import jsonschema
 import msgspec
 import pytest
 
+from pgdoctor.agent.http.incidents import _FILES as FILES
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.incidents.incident_log import KIND
 from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation import rehearsal
 from pgdoctor.render.schemas import OUTPUTS, make_schema
+from tests.agent.conftest import agent, lone_agent
+from tests.agent.running import RunningAgent
 from tests.cli.conftest import RULES, holder, rules, waiter
 from tests.cli.test_bad_input import complains, pgdoctor
 from tests.cli.test_incidents import ID, SERVER, act, at, blocked, course
@@ -24,7 +27,7 @@ from tests.cli.test_score import scored
 from tests.docs.generating import schema_files
 from tests.scenes import Client, Scene
 
-__all__ = ["holder", "rules", "waiter"]
+__all__ = ["agent", "holder", "lone_agent", "rules", "waiter"]
 
 
 def check(name: str, text: str) -> Any:
@@ -46,7 +49,7 @@ def test_file_is_the_schema_of_the_code(path: Path) -> None:
 
 def test_no_other_file_is_beside_them() -> None:
     [folder] = {path.parent for path in schema_files()}
-    assert {path.stem for path in folder.iterdir()} == set(OUTPUTS)
+    assert {path.stem for path in folder.iterdir()} == {*OUTPUTS, "openapi"}
 
 
 @pytest.mark.parametrize("name", OUTPUTS)
@@ -58,6 +61,25 @@ def test_schema_is_a_schema(name: str) -> None:
 def test_unknown_schema_names_those_that_there_are() -> None:
     complains(pgdoctor("schema", "diagnosis"), 2, "there is no schema 'diagnosis'", "diagnose, triage")
     assert all(name in pgdoctor("schema").stdout for name in OUTPUTS)
+
+
+def test_health_is_valid_in_every_state(agent: Callable[..., RunningAgent], scene: Scene) -> None:
+    up, down = agent(scene.dsn), agent("postgresql://app@127.0.0.1:1/shop")
+    up.wait_for("up", 1)
+    for running, status in ((up, "UP"), (down, "DOWN")):
+        assert check("health", running.get("/health").text)["status"] == "UP"
+        assert check("health_deep", running.get("/health/deep").text)["status"] == status
+
+
+def test_description_of_the_endpoints_names_every_route(lone_agent: RunningAgent) -> None:
+    described = lone_agent.get("/openapi.json").json()
+    assert described == json.loads(pgdoctor("schema", "openapi").stdout)
+    served = {f"/incidents/{{id}}/{name}" for name in FILES}
+    for path in set(described["paths"]) - served:
+        filled = path.replace("{name}", "concepts").replace("{id}", "abc")
+        allowed = lone_agent.get(filled).status_code
+        assert allowed != 405 or "post" in described["paths"][path]
+    assert served <= set(described["paths"])
 
 
 def test_broken_output_is_not_valid(scene: Scene) -> None:

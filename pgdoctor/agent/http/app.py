@@ -77,6 +77,7 @@ class Endpoints:
             "/health/deep": self._deep_health,
             "/diagnosis": self._serve_diagnosis,
             "/explain/{name}": self._serve_manual,
+            "/openapi.json": self._serve_description,
             "/incidents": self._incidents.serve_list,
             "/incidents/{id}": self._incidents.serve_page,
             "/incidents/{id}/{file}": self._incidents.serve_file,
@@ -137,6 +138,12 @@ class Endpoints:
         if page is None:
             raise HTTPException(404, "no such topic; pgdoctor explain lists all")
         return Pieces(f"{page}\n", headers=HEADERS, media_type="text/plain")
+
+    async def _serve_description(self, _: Request) -> Response:
+        # Here, not above: the types of all answers would be in memory for a description that is rarely asked for.
+        from pgdoctor.agent.http.openapi import openapi_to_json
+
+        return Pieces(openapi_to_json(), headers=HEADERS, media_type="application/json")
 
     async def _receive_alert(self, request: Request) -> Response:
         return _respond_json(await self._webhook.receive(request), 202)
