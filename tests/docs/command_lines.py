@@ -20,7 +20,7 @@ _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _OPERATORS = {"|", "||", "&&", ";", "&"}
 
 #: What stands for something of the reader's own, and something that a parser takes for it.
-PLACEHOLDERS = {"PID": "4711", "ID": "d1", "FILE": "file"}
+PLACEHOLDERS = {"PID": "4711", "ID": "d1", "FILE": "file", "FILE.sql": "file.sql"}
 
 
 class Block(NamedTuple):

@@ -91,7 +91,7 @@ def test_lock_between_login_and_first_poll_costs_no_diagnosis(scene: Scene, cata
             locker.run(f"lock table pg_catalog.{catalog} in access exclusive mode")
             # The scene's own look at the activity would wait for the lock, too.
             waiter.pgconn.send_query(f"select from pg_catalog.{catalog}".encode())
-            while not (seen := await Collector(door).snapshot(even_if_quiet=True)).sessions:
+            while not (seen := await Collector(door).fetch_snapshot(even_if_quiet=True)).sessions:
                 pass
             return seen
 
