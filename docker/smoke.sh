@@ -19,8 +19,9 @@ fail() {
 clean() {
     [ -z "$container" ] || docker rm --force "$container" >/dev/null 2>&1 || true
     [ -z "$engine" ] || { kill "$engine" && wait "$engine"; } 2>/dev/null || true
-    # The engine may leave mounts below; nothing beyond this file system is removed.
-    rm -rf --one-file-system "$scratch"
+    # The engine leaves mounts of its own behind.
+    awk -v below="$scratch/" 'index($2, below) == 1 { print $2 }' /proc/self/mounts | sort -r | xargs -r umount || true
+    rm -rf --one-file-system "$scratch" || true
 }
 trap clean EXIT
 
