@@ -77,6 +77,17 @@ def test_a_holder_that_waits_itself_has_held_since_it_waits():
     assert known(snapshot([waits, waiter(), session(99)])) == 8
 
 
+@pytest.mark.parametrize(
+    "facts",
+    [{"state": "idle in transaction", "state_change": ago(0), "blockers": (99,)}, {"blockers": ()}],
+    ids=["idle by now", "blocked by no session"],
+)
+def test_request_that_was_granted_while_the_server_was_read_is_no_long_hold(facts):
+    """The lock table is read first: it shows a request that has waited for long, and is over."""
+    granted = holder(locks=(lock(HOLDER, "AccessExclusiveLock", granted=False, seconds=60),), **facts)
+    assert known(snapshot([granted, waiter(), session(99)])) == 0
+
+
 def test_a_worker_that_waits_does_not_tell_since_when_its_leader_holds():
     own = lock(12345, "ShareLock", granted=False, seconds=8, relation=6000)
     waits = holder(locks=(lock(HOLDER, "AccessExclusiveLock", granted=True), own), blockers=(99,))

@@ -175,10 +175,13 @@ class Terminal:
         """Its exit status, once it has ended; the terminal has to be as it was before."""
         status = self._process.wait(PATIENCE)
         assert termios.tcgetattr(self._slave) == self.before
-        # Back from the other screen, with a cursor.
-        assert self.raw.rfind(b"\x1b[?1049l") > self.raw.rfind(b"\x1b[?1049h")
-        assert self.raw.rfind(b"\x1b[?25h") > self.raw.rfind(b"\x1b[?25l")
+        # What it wrote last may be read only after its end.
+        self.until_so(self._is_back, "the screen from before, with a cursor")
         return status
+
+    def _is_back(self) -> bool:
+        screen = self.raw.rfind(b"\x1b[?1049l") > self.raw.rfind(b"\x1b[?1049h")
+        return screen and self.raw.rfind(b"\x1b[?25h") > self.raw.rfind(b"\x1b[?25l")
 
     def _size(self, columns: int, lines: int) -> None:
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))

@@ -68,7 +68,7 @@ class KnownHold:
         held = (lock for lock in self._held.get(request.target, ()) if modes_conflict(lock.mode, request.mode))
         if (found := min(map(self.find_start, held), default=None)) is not None:
             return found
-        own = [lock.waitstart for lock in self._requests if lock.target == request.target]
+        own = [lock.waitstart for lock in self._unanswered if lock.target == request.target]
         # Its locks do not explain the wait: they changed while they were read.
         return min(filter(None, own or self._moments_without_new_lock), default=None)
 
@@ -89,8 +89,8 @@ class KnownHold:
         if session.state_change is not None and (session.state == "idle" or session.in_transaction_idle):
             return (session.state_change,)
         # A parallel worker may wait while another one gets a lock.
-        own = [lock.waitstart for lock in session.requests if lock.pid == session.pid and lock.waitstart]
-        return tuple(own) if len(own) == len(session.requests) == 1 else ()
+        own = [lock.waitstart for lock in self._unanswered if lock.pid == session.pid and lock.waitstart]
+        return tuple(own) if len(own) == len(self._unanswered) == 1 else ()
 
     @lazy
     def _holder(self) -> Session | PreparedTransaction | None:
@@ -107,8 +107,16 @@ class KnownHold:
         return found
 
     @lazy
-    def _requests(self) -> tuple[Lock, ...]:
-        return self._session.requests if self._session else ()
+    def _unanswered(self) -> tuple[Lock, ...]:
+        """Its requests that still wait.
+
+        The lock table is read before states and waits. What those contradict was granted in between: an idle session
+        waits for nothing, and one that waits has a blocker.
+        """
+        session = self._session
+        if session is None or session.state == "idle" or session.in_transaction_idle or not session.blockers:
+            return ()
+        return session.requests
 
 
 def known_holds(snapshot: Snapshot) -> Holds:
