@@ -57,8 +57,10 @@ def chosen(terminal: Terminal) -> int | None:
 def test_screen_shows_blockers_waiters_and_advice(incident: Incident, watch: Watch) -> None:
     terminal = watch()
     terminal.until("3 sessions blocked by 1 root blocker", f"→ cancel {incident.alter.pid} frees 2 sessions at once")
-    assert pids(terminal)[:2] == [incident.idle.pid, incident.alter.pid]
-    assert set(pids(terminal)[2:]) == {each.pid for each in incident.readers}
+    readers = {each.pid for each in incident.readers}
+    # The screen may be read while it is drawn anew.
+    terminal.until_so(lambda: pids(terminal)[:2] == [incident.idle.pid, incident.alter.pid])
+    terminal.until_so(lambda: set(pids(terminal)[2:]) == readers)
     assert terminal.shown[4].split()[:5] == HEADINGS
     assert terminal.style("3 sessions").fg == "red"
     incident.idle.run("commit")
