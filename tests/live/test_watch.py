@@ -58,7 +58,7 @@ def test_screen_shows_blockers_waiters_and_advice(incident: Incident, watch: Wat
     terminal = watch()
     terminal.until("3 sessions blocked by 1 root blocker", f"→ cancel {incident.alter.pid} frees 2 sessions at once")
     readers = {each.pid for each in incident.readers}
-    # The screen may be read while it is drawn anew.
+    # The screen may be read in the middle of a refresh.
     terminal.until_so(lambda: pids(terminal)[:2] == [incident.idle.pid, incident.alter.pid])
     terminal.until_so(lambda: set(pids(terminal)[2:]) == readers)
     assert terminal.shown[4].split()[:5] == HEADINGS
