@@ -61,6 +61,13 @@ class Incident:
         return scene.client(*statements, user=user, **_OPTIONS)
 
 
+#: Makes `preflight` ask for tables, columns, types, constraints, functions and blocking sessions.
+_SCRIPT = """
+    alter table public.orders alter v type bigint, add check (v > 0), add c int default length('x');
+    alter table public.items add foreign key (order_id) references public.orders, alter order_id set not null;
+    update public.orders set v = 1
+"""
+
 _DATABASE = "database {database}"
 #: How to the server, and for whom the owner has set his settings. Through a pooler one form is enough: it hands on what
 #: is in force there, after any change.
@@ -114,9 +121,13 @@ def test_h51_no_command_calls_a_decoy(incident: Incident, decoys: Decoys, dsn: s
     assert (found.returncode, found.stderr) == (0, "")
     assert len(json.loads(found.stdout)["waits"]) == 3
     check = ("config", "check", config[1])
-    for command in (("triage",), ("locks",), ("mitigate", *config), ("diagnose",), check):
+    holders = (("holders",), ("holders", "public.orders"))
+    for command in (("triage",), ("locks",), *holders, ("mitigate", *config), ("diagnose",), check):
         done = pgdoctor(*command, "--dsn", dsn)
         assert (done.returncode, decoys.called()) == (0, []), (command, done)
+    done = pgdoctor("preflight", "--dsn", dsn, _SCRIPT)
+    assert (done.returncode, decoys.called()) == (1, []), done
+    assert "public.orders" in done.stdout
     for brake in ("disarm", "arm"):
         done = pgdoctor("mitigate", brake, "--reason", "x", *config, "--dsn", dsn)
         assert (done.returncode, decoys.called()) == (0, []), done

@@ -39,10 +39,11 @@ min_session_age = "0s"
 
 
 #: It is waiting for its victim's end.
+# By its wait, the signal was sent: a statement that is only being prepared is active, too.
 _TERMINATING = """
     select 1 from pg_stat_activity
-    where application_name = 'pgdoctor' and state = 'active' and query like '%One row if the session was signalled%'
-        and pid <> pg_backend_pid()
+    where application_name = 'pgdoctor' and wait_event = 'BackendTermination'
+        and query like '%One row if the session was signalled%'
 """
 
 
