@@ -1,8 +1,9 @@
 """What a statement leaves for those that follow it in the script."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pgdoctor.preflight.case import StatementCase
+from pgdoctor.sqltext.lexer import Token
 
 
 def remember(leaves: str, case: StatementCase) -> None:
@@ -50,7 +51,7 @@ def _not_null_column(case: StatementCase) -> str:
     return ""
 
 
-def _ends_check(words: list, place: int) -> bool:  # type: ignore[type-arg]
+def _ends_check(words: Sequence[Token], place: int) -> bool:
     return place >= len(words) or words[place].is_word("not", "no")
 
 

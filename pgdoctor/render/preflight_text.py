@@ -15,7 +15,9 @@ from pgdoctor.render.server_name import describe_server
 MOST_ROWS = 200
 _MOST_LINES = 10
 
+#: Characters of a statement in the table, and of a reason, note or line of a safe form.
 _STATEMENT_WIDTH = 60
+_MOST_SENTENCE = 500
 _HEADINGS = ("", "line", "verdict", "strongest lock", "on", "work", "statement")
 
 _SAYS = {
@@ -39,7 +41,7 @@ def _format_lines(report: PreflightReport, width: int | None) -> Iterator[str]:
     else:
         yield f"No server was asked: judged for PostgreSQL {report.version}, by the text alone."
     if not report.statements:
-        yield f"{report.source}: no statement in it."
+        yield f"{format_one_line(report.source, _MOST_SENTENCE)}: no statement in it."
         return
     rows = [_format_row(each, width) for each in report.statements[:MOST_ROWS]]
     yield tabulate(rows, headers=_HEADINGS, disable_numparse=True)
@@ -50,7 +52,7 @@ def _format_lines(report: PreflightReport, width: int | None) -> Iterator[str]:
         if statement.verdict not in ("harmless", "skipped"):
             yield from _describe_statement(statement, sessions)
     yield ""
-    yield from (f"Note: {each}" for each in report.notes)
+    yield from (f"Note: {format_one_line(each, _MOST_SENTENCE)}" for each in report.notes)
     yield _conclude(report)
 
 
@@ -81,15 +83,16 @@ def _describe_statement(
 ) -> Iterator[str]:
     yield ""
     yield f"{statement.number}: {_SAYS[statement.verdict]}"
-    yield from (f"   {each}" for each in statement.reasons)
+    # They name relations of the script, which may be any text.
+    yield from (f"   {format_one_line(each, _MOST_SENTENCE)}" for each in statement.reasons)
     yield from _cap([f"   {line}" for line in _describe_locks(statement)])
     yield from _cap([f"   {line}" for line in _describe_work(statement)])
-    yield from (f"   {each}" for each in statement.waits_for)
+    yield from (f"   {format_one_line(each, _MOST_SENTENCE)}" for each in statement.waits_for)
     yield from _cap([f"   blocked by: {_describe_obstacle(each, sessions)}" for each in statement.blocked_by])
     yield from _describe_queue(statement.queue)
     for form in statement.safe_form:
         yield "   safe form:"
-        yield from (f"     {format_one_line(line, 500)}" for line in form.splitlines())
+        yield from (f"     {format_one_line(line, _MOST_SENTENCE)}" for line in form.splitlines())
 
 
 def _describe_locks(statement: PreflightStatement) -> Iterator[str]:

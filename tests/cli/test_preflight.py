@@ -199,6 +199,12 @@ def test_names_are_found_by_the_search_path(orders: Scene) -> None:
         assert sorted(lock["relation"] for lock in statement["locks"]) == wanted, script
 
 
+def test_hostile_name_of_no_relation_does_not_reach_the_terminal(orders: Scene) -> None:
+    result = preflight(orders.dsn, 'alter table "a\x1b]0;title\x07\u202eb" add c int')
+    assert "there is no relation a" in result.stdout
+    assert not {"\x1b", "\x07", "\u202e"} & set(result.stdout)
+
+
 def test_hostile_names_do_not_reach_the_terminal(scene: Scene) -> None:
     name = '"a\x1b[2J\u202eb; drop table x"'
     scene.admin.execute(f"create table {name} (id int)")
