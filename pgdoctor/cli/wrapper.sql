@@ -99,7 +99,7 @@ BEGIN
     -- A session must wait for it, and the caller's session must hold the leader lock. An attacker with the caller's role
     -- could wait for any session, so its waits do not count. Nor do waits for the end of a transaction, as of
     -- CONCURRENTLY commands: they block no reader or writer, and need no privilege.
-    SELECT array_agg(DISTINCT CASE WHEN w.backend_type = 'parallel worker' THEN w.leader_pid ELSE w.pid END)
+    SELECT array_agg(DISTINCT coalesce(CASE WHEN w.backend_type = 'parallel worker' THEN w.leader_pid END, w.pid))
     INTO waiter_pids
     FROM pg_lock_status() AS l
     JOIN pg_stat_get_activity(NULL) AS w ON w.pid = l.pid

@@ -31,7 +31,7 @@ SELECT
     (
         pg_catalog.json_agg(
             pg_catalog.json_build_array(
-                CASE WHEN s.backend_type = 'parallel worker' THEN s.leader_pid ELSE s.pid END,
+                coalesce(CASE WHEN s.backend_type = 'parallel worker' THEN s.leader_pid END, s.pid),
                 coalesce(s.query_start, s.backend_start)
             )
         ) FILTER (WHERE s.wait_event_type = 'Lock')

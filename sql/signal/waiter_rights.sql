@@ -10,7 +10,7 @@ WITH RECURSIVE session AS MATERIALIZED (
     SELECT
         s.pid,
         s.usesysid AS role_oid,
-        CASE WHEN s.backend_type = 'parallel worker' THEN s.leader_pid ELSE s.pid END AS leader_pid
+        coalesce(CASE WHEN s.backend_type = 'parallel worker' THEN s.leader_pid END, s.pid) AS leader_pid
     FROM pg_catalog.pg_stat_get_activity(NULL) AS s
 ),
 
