@@ -106,7 +106,7 @@ def command(
     1 a statement would block or cannot be judged, 2 wrong usage, 3 no server.
     """
     if offline and (watch or max_blocker_age is not None):
-        raise UsageError("--offline sees no session: without it, --watch and --max-blocker-age have a meaning")
+        raise UsageError("--offline sees no session: --watch and --max-blocker-age need a server")
     if server_version is not None and not offline:
         raise UsageError("--server-version is for --offline: a server says its own version")
     if timeout is not None and not watch:

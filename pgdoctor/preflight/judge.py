@@ -209,14 +209,26 @@ class _Judge:
         first, second = stream[0], stream[1]
         if first.is_word("begin") or (first.is_word("start") and second.is_word("transaction")):
             if self._transaction is None:
-                self._transactions += 1
-                self._transaction = self._transactions
+                self._begin_transaction()
         elif first.is_word("commit", "end", "rollback", "abort") and not second.is_word("to", "prepared"):
             self._transaction, self._held, self._local_timeout = None, [], False
+            if _is_chained(stream):
+                self._begin_transaction()
         elif first.is_word("prepare") and second.is_word("transaction"):
             self._transaction, self._local_timeout = None, False
         elif self._transaction is not None:
             self._held += [Held(lock, number) for lock in effect.locks]
+
+    def _begin_transaction(self) -> None:
+        self._transactions += 1
+        self._transaction = self._transactions
+
+
+def _is_chained(stream: TokenStream) -> bool:
+    """The statement ends a transaction AND CHAIN: the next one begins with it."""
+    return any(
+        token.is_word("chain") and not stream[index - 1].is_word("no") for index, token in enumerate(stream.tokens)
+    )
 
 
 def _whole(part: ScriptPart, catalog: Catalog | None, version: int, script: Script) -> StatementCase:

@@ -22,6 +22,15 @@ def test_locks_are_held_to_the_end_of_the_transaction() -> None:
     assert verdicts(f"start transaction; {BRIEF}; savepoint a; rollback to a; {VALIDATE}; end")[4] == "dangerous"
 
 
+@pytest.mark.parametrize("ends", ["commit and chain", "rollback work and chain", "end transaction and chain"])
+def test_chained_transaction_begins_where_the_one_before_ends(ends: str) -> None:
+    assert verdicts(f"begin; {BRIEF}; {ends}; {BRIEF}; {VALIDATE}; commit")[2:] == [
+        *("harmless", "brief", "dangerous", "harmless")
+    ]
+    assert verdicts(f"begin; {ends}; create index concurrently on orders (id)")[-1] == "fails"
+    assert verdicts(f"begin; {BRIEF}; {ends.replace('and', 'and no')}; {VALIDATE}")[-1] == "harmless"
+
+
 def test_statement_says_after_which_ones_it_runs() -> None:
     *_, judged = judge(f"begin; {BRIEF}; {VALIDATE}")
     assert [held.number for held in judged.held] == [2]
