@@ -127,7 +127,7 @@ class Rolling:
         except AssertionError:
             print(*self.agent.lines, sep="\n")
             raise
-        assert not self.alive()
+        wait_until(lambda: not self.alive(), 20, "the holders have ended")
 
 
 @pytest.fixture

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
 from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.enforcement.run_loop import carry_out
@@ -18,6 +20,14 @@ from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.signal import Signal, SignalReply, send_signal
 from tests.leading import take_the_lead
 from tests.scenes import Client, Scene
+from tests.scenes.client import wait_until
+
+#: Whether the oldest wait in the database is longer than the `min_wait` of `rule`.
+_WAITED = """
+    select coalesce(max(clock_timestamp() - waitstart) > '0.15 s', true)
+      from pg_locks join pg_stat_activity using (pid)
+     where not granted and datname = current_database()
+"""
 
 _ALIVE = """
     select count(*) from pg_stat_activity where pid = any(%s) and application_name = 'bystander' and state = any(%s)
@@ -61,6 +71,7 @@ class Incident:
         **settings: Any,
     ) -> tuple[list[Action], Mitigator]:
         """Carry out what the rules allow; the actions, and the mitigator with all it counted."""
+        wait_until(self.has_waited, what="the wait is long enough for the rules")
         usual: dict[str, Any] = {
             "mode": "enforce",
             "cooldown": Duration(0),
@@ -89,6 +100,13 @@ class Incident:
                 return await send_signal(door, signal, victim, min_wait=0)
 
         return asyncio.run(work())
+
+    def has_waited(self) -> bool:
+        """Whether the oldest wait is longer than the 0.1 s that `rule` asks for, or no session waits."""
+        unshadowed = make_conninfo(self.agent, options="-c search_path=pg_catalog")
+        with psycopg.connect(unshadowed, autocommit=True) as looking:
+            [(waited,)] = looking.execute(_WAITED).fetchall()
+        return bool(waited)
 
     def alive(self, *clients: Client) -> bool:
         """Whether the sessions are still there."""
