@@ -1,7 +1,8 @@
 """Logs that a cloud or a container runtime exports as JSON: the lines of the server are texts in it.
 
 Known are Cloud Logging (`textPayload`), CloudWatch (`events`, `message`), RDS (`LogFileData`), Azure
-(`records`, `properties`, `message`) and the files of Docker (`log`). What a text is worth, its lines decide.
+(`records`, `properties`, `message`) and the files of Docker (`log`). Whether a text is a log of the server shows when
+its lines are read.
 """
 
 from collections.abc import Iterator
