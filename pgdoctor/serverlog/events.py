@@ -8,6 +8,8 @@ import msgspec
 ACQUIRED = "acquired"
 DEADLOCK = "deadlock"
 UNSEEN = "end_not_in_log"
+#: A waiter made a worker of autovacuum give up its lock.
+AUTOVACUUM_CANCELED = "autovacuum_canceled"
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -25,7 +27,7 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     inner: str | None = None
     #: The function that ran `inner`.
     function: str | None = None
-    #: The table whose row it was about, without its schema.
+    #: The table whose row it was about, or that a worker of autovacuum worked on, without its schema.
     relation: str | None = None
 
 

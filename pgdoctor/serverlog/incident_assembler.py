@@ -13,6 +13,7 @@ import msgspec
 
 from pgdoctor.serverlog.events import (
     ACQUIRED,
+    AUTOVACUUM_CANCELED,
     DEADLOCK,
     UNSEEN,
     Event,
@@ -56,6 +57,9 @@ _MOST_KEYS = 5_000
 #: Locks by which a row is waited for, and how soon a statement that did not get it waits again.
 _OF_A_ROW = ("transaction", "tuple")
 _AT_ONCE = timedelta(milliseconds=100)
+
+#: How soon after the cancel of a worker of autovacuum its waiter has the lock.
+_SOON = timedelta(seconds=1)
 
 #: A session in the queue says itself that it waits, a deadlock_timeout after it began.
 _SLACK = 1.2
@@ -209,6 +213,8 @@ class Assembler:
         self._seconds = 0.0
         self._dropped = 0
         self._open = 0
+        #: The latest one that a waiter canceled.
+        self._canceled_worker: Origin | None = None
         #: Waits that are part of a deadlock, until it is reported.
         self._doomed: dict[int, LockWait] = {}
 
@@ -266,6 +272,9 @@ class Assembler:
 
     def _add_wait(self, event: LockWait) -> None:
         pid, at = event.origin.pid, event.origin.at
+        if event.holders == (pid,):
+            # A canceled worker gave way while the session wrote that it waits.
+            event = msgspec.structs.replace(event, holders=self._find_canceled_worker(event))
         former = self._by_key.get(pid)
         if former is not None and pid in former.open and former.open[pid].wait.target != event.target:
             self._close_wait(former, pid, _compute_start(event) or at, None, UNSEEN)
@@ -307,20 +316,33 @@ class Assembler:
         pid, at = event.origin.pid, event.origin.at
         course = self._by_key.get(pid)
         if course is None or pid not in course.open:
-            # Its beginning is in an earlier log, or below what was read of it.
-            began = LockWait(event.origin, event.mode, event.target, event.seconds)
-            course = self._join_course(began, [pid, event.target])
+            # Its beginning is in an earlier log, below what was read of it, or a canceled worker was too fast for it.
+            workers = self._find_canceled_worker(event)
+            began = LockWait(event.origin, event.mode, event.target, event.seconds, holders=workers)
+            course = self._join_course(began, [pid, event.target, *workers])
             course.started = min(course.started, at - timedelta(seconds=event.seconds))
             course.waits += 1
             self._waits += 1
             self._open += 1
             course.open[pid] = _Open(began, _compute_start(began))
             self._count_peak(course, at)
+            for worker in workers:
+                self._look_after(course, worker)
         self._close_wait(course, pid, at, event.seconds, ACQUIRED)
+
+    def _find_canceled_worker(self, event: LockWait | LockAcquired) -> tuple[int, ...]:
+        """The worker of autovacuum that gave way: canceled just before, on a table that the statement names."""
+        worker = self._canceled_worker
+        if worker is None or not event.target.startswith("relation ") or not worker.relation:
+            return ()
+        is_just_before = timedelta(0) <= event.origin.at - worker.at <= _SOON
+        return (worker.pid,) if is_just_before and worker.relation in (event.origin.statement or "") else ()
 
     def _add_statement_end(self, event: StatementEnded) -> None:
         pid, at = event.origin.pid, event.origin.at
         course = self._by_key.get(pid)
+        if event.how == AUTOVACUUM_CANCELED:
+            self._canceled_worker = event.origin
         if course is not None and pid in course.open:
             self._close_wait(course, pid, at, None, event.how)
             return

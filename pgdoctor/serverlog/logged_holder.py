@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from pgdoctor.serverlog.events import LoggedActivity
+from pgdoctor.serverlog.events import AUTOVACUUM_CANCELED, LoggedActivity
 
 #: Seconds: where a statement as short as this is logged, a pause in the log is a pause of the session.
 _SHORT = 0.1
@@ -157,7 +157,7 @@ def _find_transaction(runs: Sequence[_Run], at: datetime) -> tuple[tuple[str, ..
 
 def _find_worker(notes: Sequence[LoggedActivity]) -> str | None:
     """The server cancels only a worker of autovacuum with these words."""
-    return "autovacuum worker" if any(each.end == "autovacuum_canceled" for each in notes) else None
+    return "autovacuum worker" if any(each.end == AUTOVACUUM_CANCELED for each in notes) else None
 
 
 def _read_verb(text: str) -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from pgdoctor.serverlog.entry import MOST_TEXT, Entry
 from pgdoctor.serverlog.events import (
+    AUTOVACUUM_CANCELED,
     CircleMember,
     Event,
     LockAcquired,
@@ -44,7 +45,7 @@ ENDINGS = {
     "canceling statement due to user request": "canceled",
     "canceling statement due to conflict with recovery": "recovery_conflict",
     "canceling statement due to transaction timeout": "transaction_timeout",
-    "canceling autovacuum task": "autovacuum_canceled",
+    "canceling autovacuum task": AUTOVACUUM_CANCELED,
     "terminating connection due to administrator command": "terminated",
     "terminating connection due to idle-in-transaction timeout": "idle_in_transaction_session_timeout",
     "terminating connection due to idle-session timeout": "idle_session_timeout",
@@ -81,6 +82,7 @@ _QUEUE = re.compile(r"Process(?:es)? holding the lock: ([\d, ]*)\. Wait queue: (
 _CIRCLE = re.compile(r"Process (\d{1,10}) waits for (\w{1,40}) on (.{1,200}?); blocked by process (\d{1,10})\.")
 _RAN = re.compile(r"Process (\d{1,10}): (.*)", re.DOTALL)
 _ROW = re.compile(r'while \w+ (?:updated )?tuple \([\d,]+\) in relation "([^"]{1,130})"')
+_WORKER = re.compile(r'(?:^|\n)automatic (?:vacuum|analyze) of table "(?:[^"]{0,260}\.)?([^".]{1,130})"')
 _INNER, _INNER_ENDS = 'SQL statement "', re.compile(r'"(?:\n(?:PL/|SQL |while |COPY |unnamed|portal)|\Z)')
 _FUNCTION = re.compile(r'(?:^|\n)(?:PL/\w+|SQL) function "?([^\s"(]{1,130})')
 _DURATION = re.compile(
@@ -131,7 +133,8 @@ def read_activity(entry: Entry) -> LoggedActivity | None:
     for beginning, how in ENDINGS.items():
         if message.startswith(beginning):
             is_end = message.startswith("terminating")
-            return LoggedActivity(origin, entry.statement, 0.0 if is_end else None, how if is_end else None)
+            is_telling = is_end or how == AUTOVACUUM_CANCELED
+            return LoggedActivity(origin, entry.statement, 0.0 if is_end else None, how if is_telling else None)
     if message.startswith(("disconnection:", "could not receive data", "unexpected EOF", "connection to client lost")):
         return LoggedActivity(origin, end="its client disconnected")
     return LoggedActivity(origin)
@@ -228,6 +231,6 @@ def _build_origin(entry: Entry, pid: int) -> Origin:
 
 @lru_cache(maxsize=256)
 def _read_context(context: str) -> tuple[str | None, str | None, str | None]:
-    """The statement inside of a function, the function, and the table whose row it is about."""
-    row, function = _ROW.match(context), _FUNCTION.search(context)
+    """The statement inside of a function, the function, and the table that it is about."""
+    row, function = _ROW.match(context) or _WORKER.search(context), _FUNCTION.search(context)
     return _find_inner_statement(context), function[1] if function else None, row[1] if row else None
