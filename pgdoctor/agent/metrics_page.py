@@ -100,7 +100,7 @@ class MetricsPage:
         """The page in the format that the Accept header asks for, and its content type."""
         return self._render_page(prefers_open_metrics(accept))
 
-    async def page_of_this_turn(self, accept: str) -> tuple[bytes, str]:
+    def page_of_this_turn(self, accept: str) -> tuple[bytes, str]:
         """The same, made once for all who ask in the same turn of the loop: in a crowd that is most of them."""
         wanted = prefers_open_metrics(accept)
         if wanted not in self._shared:

@@ -22,6 +22,7 @@ from pgdoctor.agent.http.auth import Access, load_access, missing_protections
 from pgdoctor.agent.http.http_server import HttpServer
 from pgdoctor.agent.http.listen import open_listening_socket
 from pgdoctor.agent.http.rejections import RejectionCounter
+from pgdoctor.agent.http.repeated_scrapes import RepeatedScrapes
 from pgdoctor.agent.http.webhook import WebhookReceiver
 from pgdoctor.agent.log import Lines, install_logging
 from pgdoctor.agent.metrics import MetricsSource
@@ -148,7 +149,8 @@ class Agent:
         # It imports what it needs; at a request there may be no file descriptor left for that.
         exposition.fetch_page("")
         endpoints = Endpoints(self._monitors, exposition, webhook, self._effective_mode, self._disarm_servers)
-        self._server = HttpServer(endpoints.application(), access, refusals)
+        scrapes = RepeatedScrapes(endpoints.respond_to_scrape)
+        self._server = HttpServer(endpoints.application(), access, refusals, scrapes)
         self._writing: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
         self._stopping = False

@@ -180,15 +180,11 @@ async def ask_together() -> None:
         return []
 
     exposition = MetricsPage(watched, {}, lambda: made, dict)
-    pages = await asyncio.gather(*(exposition.page_of_this_turn("") for _ in range(10)))
+    pages = [exposition.page_of_this_turn("") for _ in range(10)]
     assert made == 1
     assert len(set(pages)) == 1
-    assert series((await exposition.page_of_this_turn(""))[0].decode())["pgdoctor_log_messages_dropped_total"] == 2
-    impatient = asyncio.create_task(exposition.page_of_this_turn(""))
-    patient = asyncio.create_task(exposition.page_of_this_turn(""))
     await asyncio.sleep(0)
-    impatient.cancel()
-    assert (await patient)[0]
+    assert series(exposition.page_of_this_turn("")[0].decode())["pgdoctor_log_messages_dropped_total"] == 2
 
 
 ALWAYS = series(shown(ServerState())).keys()

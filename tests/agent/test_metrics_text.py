@@ -132,8 +132,8 @@ def test_unchanged_page_is_the_same_bytes_and_compressed_once(monkeypatch: pytes
 
     async def ask() -> None:
         page = MetricsPage(lambda: watched, {}, lambda: 0, dict)
-        first, _ = await page.page_of_this_turn("")
-        second, _ = await page.page_of_this_turn("")
+        first, _ = page.page_of_this_turn("")
+        second, _ = page.page_of_this_turn("")
         assert first is second
         packed = await asyncio.gather(*(page.compress(each) for each in (first, second, first)))
         assert {gzip.decompress(each) for each in packed} == {first}

@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from pgdoctor import __version__
 from pgdoctor.agent.http.auth import DISARM, WEBHOOK
+from pgdoctor.agent.http.http_server import SCRAPED_PATH
 from pgdoctor.agent.http.incidents import IncidentEndpoints
 from pgdoctor.agent.http.responses import HEADERS, Pieces
 from pgdoctor.agent.http.status import monitoring_status, server_row
@@ -72,7 +73,7 @@ class Endpoints:
         """The ASGI application."""
         answers = {
             "/": self._serve_page,
-            "/metrics": self._serve_metrics,
+            SCRAPED_PATH: self._serve_metrics,
             "/health": self._serve_health,
             "/health/deep": self._deep_health,
             "/diagnosis": self._serve_diagnosis,
@@ -95,13 +96,21 @@ class Endpoints:
 
     async def _serve_metrics(self, request: Request) -> Response:
         accept, encodings = (",".join(request.headers.getlist(name)) for name in ("accept", "accept-encoding"))
-        body, content_type = await self._exposition.page_of_this_turn(accept)
-        headers = HEADERS | {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
-        # The page of one server is not compressed, though Prometheus would take it: of so few KB nothing is gained, and
-        # during a storm the slowest answers took twice as long (ten scrapers, 500 waiters).
-        if len(body) >= _COMPRESSED_BYTES and accepts_gzip(encodings):
+        answer = self.respond_to_scrape(accept)
+        if answer is not None:
+            return answer
+        body, content_type = self._exposition.page_of_this_turn(accept)
+        headers = _scrape_headers(content_type)
+        if accepts_gzip(encodings):
             body, headers = await self._exposition.compress(body), headers | {"Content-Encoding": "gzip"}
         return Pieces(body, headers=headers)
+
+    def respond_to_scrape(self, accept: str) -> Response | None:
+        """The metrics page for an Accept header; None where it is big, and may be compressed."""
+        body, content_type = self._exposition.page_of_this_turn(accept)
+        # The page of one server is not compressed, though Prometheus would take it: of so few KB nothing is gained, and
+        # during a storm the slowest answers took twice as long (ten scrapers, 500 waiters).
+        return None if len(body) >= _COMPRESSED_BYTES else Pieces(body, headers=_scrape_headers(content_type))
 
     async def _serve_health(self, _: Request) -> Response:
         return _respond_json({"status": "UP", "service": "pgdoctor", "version": __version__})
@@ -252,6 +261,10 @@ def _explain_degraded(state: ServerState, now: float) -> str:
     if state.login is not None and state.login.error is not None:
         return f"no new connection is possible: {state.login.error}"
     return f"the last answer is {now - state.found_at:.1f} s old"
+
+
+def _scrape_headers(content_type: str) -> dict[str, str]:
+    return HEADERS | {"Content-Type": content_type, "Vary": "Accept, Accept-Encoding"}
 
 
 async def _refuse_request(_: Request, error: Exception) -> Response:

@@ -16,7 +16,8 @@ import socket
 import ssl
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from pgdoctor.agent.http.incomplete_requests import IncompleteRequest
 from pgdoctor.agent.http.rejections import RejectionCounter
@@ -137,7 +138,10 @@ def most_slots() -> int:
 
 
 class Acceptor:
-    """Accepts connections until it is cancelled. `tls` may be changed at any time."""
+    """Accepts connections until it is cancelled. `tls` may be changed at any time.
+
+    `find_answer` has what is to be sent to a client that has sent some bytes, without a protocol; or None.
+    """
 
     def __init__(
         self,
@@ -145,8 +149,10 @@ class Acceptor:
         places: ConnectionSlots,
         refusals: RejectionCounter,
         tls: ssl.SSLContext | None,
+        find_answer: Callable[[bytes], bytes | None],
     ) -> None:
         self._make_protocol = make_protocol
+        self._find_answer = find_answer
         self._places = places
         self._refusals = refusals
         self.tls = tls
@@ -184,11 +190,15 @@ class Acceptor:
             raise
         tls = self.tls
 
-        def open_connection() -> None:
+        def open_connection(sent: bytes) -> None:
             if tls is None:
                 # Its request is there, and read in the next turns. A handshake takes as many turns as a client pleases.
                 self._places.serve(place)
-            self._open_connection(client, place, tls)
+                answer = self._find_answer(sent)
+                if answer is not None:
+                    self._send_answer(client, place, sent, answer)
+                    return
+            self._open_task(client, place, self._connect_protocol(client, place, tls))
 
         def end(is_late: bool) -> None:
             self._places.release_slot(place)
@@ -199,8 +209,35 @@ class Acceptor:
         place.close = request.close
         request.begin(_FIRST_SECONDS)
 
-    def _open_connection(self, client: socket.socket, place: ConnectionSlot, tls: ssl.SSLContext | None) -> None:
-        opening = asyncio.create_task(self._connect_protocol(client, place, tls))
+    def _send_answer(self, client: socket.socket, place: ConnectionSlot, request: bytes, answer: bytes) -> None:
+        """Read the request, send its answer, and close; the system takes most answers at once."""
+        try:
+            client.recv(len(request))
+            sent = client.send(answer)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            sent = len(answer)
+        if sent < len(answer):
+            self._places.await_client(place)
+            self._open_task(client, place, self._send_rest(client, place, answer[sent:]))
+        else:
+            client.close()
+            self._places.release_slot(place)
+
+    async def _send_rest(self, client: socket.socket, place: ConnectionSlot, rest: bytes) -> None:
+        try:
+            async with asyncio.timeout(_GOODBYE_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(client, rest)
+        except TimeoutError:
+            self._refusals.count_rejection("slow", place.address)
+        except OSError:
+            pass
+        client.close()
+        self._places.release_slot(place)
+
+    def _open_task(self, client: socket.socket, place: ConnectionSlot, work: Coroutine[Any, Any, None]) -> None:
+        opening = asyncio.create_task(work)
         self._opening.add(opening)
         place.close = opening.cancel
 

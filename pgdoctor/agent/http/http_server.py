@@ -21,6 +21,7 @@ from pgdoctor.agent.http.connection_limiter import (
     most_slots,
 )
 from pgdoctor.agent.http.rejections import RejectionCounter
+from pgdoctor.agent.http.repeated_scrapes import RepeatedScrapes
 
 T = TypeVar("T")
 
@@ -32,23 +33,34 @@ _ANSWER_SECONDS = 30.0
 #: Seconds that running answers have when the server stops.
 _SHUTDOWN_SECONDS = 0.8
 
+#: The path whose requests come again and again, and the status of an answer to them.
+SCRAPED_PATH = "/metrics"
+_OK = 200
+
 #: The key of the connection in a request's state.
 _CONNECTION = "connection"
 
 
 class HttpServer:
-    """Answers HTTP on a socket that is there already."""
+    """Answers HTTP on a socket that is there already. `scrapes` are answered without the application."""
 
-    def __init__(self, application: ASGIApp, access: Access, refusals: RejectionCounter) -> None:
+    def __init__(
+        self,
+        application: ASGIApp,
+        access: Access,
+        refusals: RejectionCounter,
+        scrapes: RepeatedScrapes | None = None,
+    ) -> None:
         self._gate = AuthMiddleware(application, access, refusals)
         self._refusals = refusals
         self._places = ConnectionSlots(0, refusals)
         self._most_places = most_slots()
-        self._entrance = Acceptor(self._make_protocol, self._places, refusals, None)
+        self._scrapes = scrapes
+        self._entrance = Acceptor(self._make_protocol, self._places, refusals, None, self._find_answer)
         self._stopped = asyncio.Event()
         # Of uvicorn only what is between bytes and ASGI: its server knows no limit that is of use here.
         self._uvicorn = uvicorn.Config(
-            SingleRequests(self._gate),
+            SingleRequests(self._gate, scrapes),
             http="h11",
             ws="none",
             lifespan="off",
@@ -80,8 +92,13 @@ class HttpServer:
     def use(self, access: Access) -> None:
         """From now on, for new connections and new requests."""
         self._gate.access = access
+        if self._scrapes is not None:
+            self._scrapes.forget()
         self._entrance.tls = access.tls
         self._places.most = min(self._most_places, MOST_TLS_PLACES) if access.tls else self._most_places
+
+    def _find_answer(self, sent: bytes) -> bytes | None:
+        return self._scrapes.find_answer(sent, _format_headers(int(time.time()))) if self._scrapes else None
 
     def _make_protocol(self, place: ConnectionSlot) -> asyncio.Protocol:
         connection = HttpConnection(place, self._places, self._refusals)
@@ -101,6 +118,8 @@ class HttpConnection(asyncio.Protocol):
         self._place = place
         self._places = places
         self._refusals = refusals
+        #: What the client has sent, if it came at once; else nothing.
+        self.sent: bytes | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The request comes next."""
@@ -112,6 +131,7 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Uvicorn closes the connection here, with status 400, only if the data is no HTTP."""
+        self.sent = data if self.sent is None else b""
         was_closing = self._transport.is_closing()
         self.http.data_received(data)
         if self._transport.is_closing() and not was_closing:
@@ -170,8 +190,9 @@ class SingleRequests:
     So no connection is idle, and no request waits behind another one on the same connection: neither needs limits.
     """
 
-    def __init__(self, application: ASGIApp) -> None:
+    def __init__(self, application: ASGIApp, scrapes: RepeatedScrapes | None) -> None:
         self._application = application
+        self._scrapes = scrapes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the application answer."""
@@ -182,8 +203,9 @@ class SingleRequests:
 
         async def send_answer(message: Message) -> None:
             if message["type"] == "http.response.start":
-                date = (b"date", _format_date(int(time.time())))
-                message = {**message, "headers": [*message["headers"], date, (b"connection", b"close")]}
+                message = {**message, "headers": [*message["headers"], *_list_headers(int(time.time()))]}
+                if self._scrapes is not None and message["status"] == _OK:
+                    _remember_scrape(self._scrapes, scope, connection.sent)
             await connection.await_client(send(message))
 
         connection.begin_request()
@@ -193,6 +215,18 @@ class SingleRequests:
             connection.end_request()
 
 
+def _remember_scrape(scrapes: RepeatedScrapes, scope: Scope, sent: bytes | None) -> None:
+    if sent and scope["path"] == SCRAPED_PATH and scope["method"] == "GET":
+        accept = b",".join(value for name, value in scope["headers"] if name == b"accept")
+        scrapes.remember(sent, accept.decode("latin-1"))
+
+
 @lru_cache(maxsize=1)
-def _format_date(at: int) -> bytes:
-    return formatdate(at, usegmt=True).encode()
+def _list_headers(at: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers of each answer at this second of Unix time."""
+    return (b"date", formatdate(at, usegmt=True).encode()), (b"connection", b"close")
+
+
+@lru_cache(maxsize=1)
+def _format_headers(at: int) -> bytes:
+    return b"".join(b"%b: %b\r\n" % header for header in _list_headers(at))

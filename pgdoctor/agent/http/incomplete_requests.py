@@ -50,14 +50,14 @@ class IncompleteRequest:
         self,
         client: socket.socket,
         is_tls: bool,
-        on_complete: Callable[[], None],
+        on_complete: Callable[[bytes], None],
         on_end: Callable[[bool], None],
     ) -> None:
         self._client = client
         # The loop describes what it does not know yet in an error: a number costs it nothing, a socket 20 µs.
         self._descriptor = client.fileno()
         self._is_tls = is_tls
-        #: Takes the socket over.
+        #: Takes the socket over, and learns the first bytes that the client has sent; they are still to be read.
         self._on_complete = on_complete
         #: Learns that the client has closed the connection or, with True, that its time is over. The socket is closed.
         self._on_end = on_end
@@ -91,7 +91,7 @@ class IncompleteRequest:
             sent, is_over = b"", False
         if is_over:
             self._stop_reading()
-            self._on_complete()
+            self._on_complete(sent)
         elif len(sent) > self._size:
             self._size = len(sent)
         else:
