@@ -49,7 +49,7 @@ _NO_NAME = frozenset("'=,;\\@:")
 
 #: Behind these stands a value, or a column that reads as well without its name.
 _BEFORE_VALUE = "=<>!~|+-*/%^&#"
-_COMPARES = word_set("like ilike similar between")
+_COMPARES = word_set("like ilike similar between default")
 
 #: Behind these the brackets hold values.
 _BEFORE_VALUES = word_set("values row in any all")
@@ -60,6 +60,11 @@ _NO_TOKEN = Token(Sort.CUT, "", 0, 0)
 
 #: Behind these nothing is certain.
 _ENDLESS = (Sort.DOUBTFUL, Sort.CUT)
+
+#: Quotes of a word processor. To the server they are letters of a name; the client meant a value, with blanks in it.
+_LOOK_LIKE_QUOTES = frozenset(
+    "\u2018\u2019\u201a\u201b\u201c\u201d\u201e\u201f\u2032\u2033\u2039\u203a\u00ab\u00bb\u00b4\uff07\uff02\uff40"
+)
 
 # Values need no quotes in a setting (`SET app.token = abc`), and a password whose quotes were forgotten makes a
 # mistake that the server shows like any other statement. What is created or altered, and the words before a value:
@@ -119,8 +124,9 @@ def _redact_text(text: str, value: Callable[[Token], str], most: int) -> str:
 
 def _keep_certain(tokens: Iterable[Token]) -> Iterator[Token]:
     for token in tokens:
-        yield token
-        if token.sort in _ENDLESS:
+        is_quote = token.sort is Sort.WORD and not _LOOK_LIKE_QUOTES.isdisjoint(token.value)
+        yield token._replace(sort=Sort.DOUBTFUL, value="") if is_quote else token
+        if is_quote or token.sort in _ENDLESS:
             return
 
 

@@ -132,6 +132,13 @@ BARE = [
     'update t set (a, b) = ("x", "hunter2")',
     'update t set (a, b) = row ("x", "hunter2")',
     'select a->"hunter2" from t',
+    'create table t (a text default "hunter2")',
+    'alter table t alter a set default "hunter2", add b text default "hunter2"',
+    # The quotes of a word processor or a chat, from which a statement was pasted.
+    "select * from t where a = \u2018hunter2\u2019",
+    "select * from t where a = \u2018my hunter2 x\u2019 and b = 1",
+    "insert into t values (\u201cmy hunter2\u201d)",
+    "select * from t where a = \u00b4my hunter2\u00b4",
     'select "hunter2@example.org"',
     'select "postgres://bob:hunter2"',
     'select 1 as "4111 1111 1111 1111"',
