@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from heapq import nlargest
 from pathlib import Path
-from typing import NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,13 +27,11 @@ from pgdoctor.incidents.export_file import StoredIncident, encode_export
 from pgdoctor.incidents.incident_log import KIND, IncidentRecord, latest_entries, read_entries
 from pgdoctor.incidents.snapshot_archive import StoredSnapshot, unpack_snapshot
 from pgdoctor.journal.store import Journal, JournalRecord
-from pgdoctor.render.blocking_patterns import PatternReport, make_pattern_report
-from pgdoctor.render.incident_report import incident_report_json, make_incident_report
-from pgdoctor.render.incident_story import make_story
-from pgdoctor.render.postmortem import render_postmortem
-from pgdoctor.render.web.incident_report_page import render_incident_report
-from pgdoctor.render.web.incidents_page import IncidentLinks, render_incidents_page
 from pgdoctor.topics import read_prevention
+
+# The pages are made seldom, and in a thread: what makes them is loaded by the first one, and takes 3 MB (measured).
+if TYPE_CHECKING:
+    from pgdoctor.render.blocking_patterns import PatternReport
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -127,6 +125,8 @@ _NO_SUCH = "no such incident; /incidents lists all"
 
 
 def _render_list(path: Path, servers: list[_WatchedServer], name: str | None, several: bool) -> str:
+    from pgdoctor.render.web.incidents_page import render_incidents_page
+
     since = datetime.now(UTC) - _LISTED
     if not path.exists():
         return render_incidents_page([], None, name, several=several)
@@ -144,8 +144,10 @@ def _find_patterns(
     listed: Sequence[IncidentRecord],
     identifiers: Mapping[tuple[str | None, str], str],
     since: datetime,
-) -> PatternReport:
+) -> "PatternReport":
     """What blocks again and again in the incidents with the most session time, by the biggest snapshot of each."""
+    from pgdoctor.render.blocking_patterns import make_pattern_report
+
     chosen = nlargest(_MOST_COMPARED, listed, key=lambda each: each.blocked_seconds)
     shares = []
     for last in chosen:
@@ -162,6 +164,10 @@ def _find_patterns(
 
 
 def _render_page(path: Path, server: _WatchedServer, incident: str) -> str:
+    from pgdoctor.render.incident_story import make_story
+    from pgdoctor.render.web.incident_links import IncidentLinks
+    from pgdoctor.render.web.incident_report_page import render_incident_report
+
     stored = _read_one(path, server, incident)
     links = IncidentLinks(incident, server.name).render_links()
     return render_incident_report(make_story(stored, only_peak=True), _read_pages(), links)
@@ -171,12 +177,20 @@ def _render_file(path: Path, server: _WatchedServer, incident: str, name: str) -
     stored = _read_one(path, server, incident)
     if name == "export.json.gz":
         return encode_export([stored], __version__, datetime.now(UTC))
+    from pgdoctor.render.incident_story import make_story
+
     story = make_story(stored)
     match name:
         case "report.md":
+            from pgdoctor.render.postmortem import render_postmortem
+
             return render_postmortem(story, _read_pages()).encode()
         case "report.html":
+            from pgdoctor.render.web.incident_report_page import render_incident_report
+
             return render_incident_report(story, _read_pages()).encode()
+    from pgdoctor.render.incident_report import incident_report_json, make_incident_report
+
     return incident_report_json(make_incident_report(story, _read_pages()))
 
 

@@ -1,41 +1,14 @@
-"""The recorded incidents as a page, and the links between it, the page of one, and its files."""
+"""The recorded incidents as a page."""
 
 from collections.abc import Iterator, Sequence
-from html import escape
 from itertools import chain
-
-import msgspec
 
 from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.render.blocking_patterns import PatternFacts, PatternReport
 from pgdoctor.render.incident_view import format_lasted, format_moment
+from pgdoctor.render.web.incident_links import incident_link
 from pgdoctor.render.web.markup import code_markup, document_markup, name_markup, sentence_markup, text_markup
-
-#: Files of an incident, and what their links say.
-_FILES = {
-    "report.md": "Markdown",
-    "report.html": "HTML",
-    "report.json": "JSON",
-    "export.json.gz": "export file",
-}
-
-
-class IncidentLinks(msgspec.Struct, frozen=True):
-    """Links of the page of one incident. All are relative: a reverse proxy may serve this below a path of its own."""
-
-    id: str
-    #: The name of the server; None where it is the only one. Of letters that need no quoting.
-    server: str | None
-
-    def render_links(self) -> str:
-        """Links to the list, to the live page and to the files."""
-        of = f"?server={escape(self.server)}" if self.server else ""
-        files = (f'<a href="{escape(self.id)}/{name}{of}" download>{said}</a>' for name, said in _FILES.items())
-        return (
-            f'<nav class="dim"><a href="../incidents{of}">all incidents</a> · <a href="../{of}">now</a> · '
-            f"download: {', '.join(files)}</nav>"
-        )
 
 
 def render_incidents_page(
@@ -101,8 +74,3 @@ def _write_pattern(pattern: PatternFacts, *, several: bool) -> str:
         f"<td>{code_markup(pattern.statement) if pattern.statement else ''}</td>"
         f"<td>{sentence_markup(pattern.prevention)}</td></tr>"
     )
-
-
-def incident_link(incident: str, server: str | None) -> str:
-    """Where the page of an incident is, from the live page and from the list."""
-    return f"incidents/{escape(incident)}" + (f"?server={escape(server)}" if server else "")

@@ -11,7 +11,7 @@ from pgdoctor.mitigation.history import Action
 from pgdoctor.model.server_context import ClientApplication, describe_origin
 from pgdoctor.render.report import Report
 from pgdoctor.render.tree import format_freed, format_released, format_signals
-from pgdoctor.render.web.incidents_page import incident_link
+from pgdoctor.render.web.incident_links import incident_link
 from pgdoctor.render.web.markup import note_markup, paste_markup, sentence_markup, sql_name, text_markup
 from pgdoctor.render.web.monitoring_status import Arming, MonitoringStatus
 from pgdoctor.render.web.sparkline import last_hour_markup
