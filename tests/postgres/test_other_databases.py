@@ -309,7 +309,7 @@ def test_a_login_that_hangs_delays_no_poll(billing: Elsewhere) -> None:
         assert "has not answered for" in said(found)
         assert found.classification == "idle_in_transaction"
         # The first one has waited for a moment, and no other.
-        assert min(seconds) < 0.3
+        assert min(seconds[1:]) < seconds[0]
         with pytest.raises(psycopg.errors.ObjectInUse):
             await asyncio.to_thread(dropping.finish, 10)
         for _ in range(50):
