@@ -14,6 +14,10 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8 = b"\xef\xbb\xbf"
 
 
+#: Statements that need no more than their first word.
+_STATEMENTS_OF_A_WORD = frozenset({"analyse", "analyze", "checkpoint", "cluster", "vacuum"})
+
+
 class ScriptText(NamedTuple):
     """A script, and what it is called. `is_file`: it has lines, and psql runs its statements one by one."""
 
@@ -28,7 +32,8 @@ def read_script(argument: str) -> ScriptText:
         return ScriptText("standard input", _decode("standard input", sys.stdin.buffer.read(MOST_BYTES + 1)), True)
     if _is_path(argument):
         return _read_file(argument)
-    if argument.lower().endswith(".sql") or not any(character.isspace() or character in ";(" for character in argument):
+    is_word = not any(character.isspace() or character in ";(" for character in argument)
+    if argument.lower().endswith(".sql") or (is_word and argument.lower() not in _STATEMENTS_OF_A_WORD):
         raise UsageError(f"no file {escape_text(argument[:200])}, and it is no statement")
     return ScriptText("the statement", _check("the statement", argument), False)
 

@@ -26,6 +26,10 @@ class Script(msgspec.Struct):
     #: Columns that were added, of (table, column).
     columns: set[tuple[str, str]] = msgspec.field(default_factory=set)
 
+    def copy(self) -> "Script":
+        """What is known now, untouched by what later statements make."""
+        return Script(set(self.created), dict(self.renamed), dict(self.checks), set(self.not_null), set(self.columns))
+
 
 class Sentence(NamedTuple):
     """One statement: its tokens, its text, and where it stands in the script."""
@@ -138,7 +142,7 @@ _NO_CALLS = word_set(
     "group row array check default key unique references varchar char numeric decimal bit timestamp time interval "
     "character varying precision float with only lateral rows set returning into table having limit offset union "
     "distinct like ilike between copy explain is materialized if exclude include primary partition of inherits to "
-    "begin end"
+    "begin end conflict"
 )
 
 

@@ -10,6 +10,7 @@ from pgdoctor.model.preflight import Catalog
 from pgdoctor.preflight.bounds import implies_bounds, read_bounds
 from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.column_definition import ColumnDefinition, read_column, read_type
+from pgdoctor.preflight.row_changes import find_whole_changes
 from pgdoctor.preflight.type_change import changes_order, needs_rewrite, read_modifier
 from pgdoctor.sqltext.lexer import word_set
 
@@ -280,6 +281,14 @@ def _is_composite(case: StatementCase) -> bool | None:
     return found is not None and found.kind == "c"
 
 
+def _is_concurrent(case: StatementCase) -> bool:
+    """REINDEX (CONCURRENTLY), which may be said to be false."""
+    return any(
+        token.is_word("concurrently") and not following.is_word("false", "off") and following.value != "0"
+        for token, following in pairwise(case.tokens)
+    )
+
+
 def _crosses_zones(case: StatementCase) -> bool:
     """From a time with a zone to one without, or back."""
     found = read_type(case.sentence.stream, case.sentence.text, case.match.rest, case.end)
@@ -312,7 +321,7 @@ CONDITIONS: dict[str, Callable[[StatementCase], bool | None]] = {
     "replaces": _replaces,
     "calls_unknown": _calls_unknown,
     "has_where": lambda case: case.has_word("where"),
-    "has_no_where": lambda case: not case.has_word("where"),
+    "changes_every_row": lambda case: any(find_whole_changes(case)),
     "cascades": lambda case: case.has_word("cascade"),
     "has_reference": lambda case: case.has_word("references"),
     "restarts_identity": lambda case: case.has_words("restart", "identity"),
@@ -322,6 +331,7 @@ CONDITIONS: dict[str, Callable[[StatementCase], bool | None]] = {
     "rebuilds_indexes": _rebuilds_indexes,
     "is_composite": _is_composite,
     "scans_attached": _scans_attached,
+    "is_concurrent": _is_concurrent,
     "is_full": lambda case: any(
         token.is_word("full") and not following.is_word("false", "off") for token, following in pairwise(case.tokens)
     ),

@@ -103,6 +103,15 @@ def mentioned_names(parts: Sequence[ScriptPart]) -> tuple[frozenset[str], frozen
     return frozenset(names), frozenset(functions)
 
 
+class _Saved(NamedTuple):
+    """What ROLLBACK goes back to: `savepoint` empty: the beginning of the transaction."""
+
+    savepoint: str
+    script: Script
+    held: int
+    has_timeout: bool
+
+
 class _Judge:
     def __init__(self, catalog: Catalog | None, version: int, settings: Settings) -> None:
         self._catalog, self._version, self._settings = catalog, version, settings
@@ -112,6 +121,9 @@ class _Judge:
         self._held: list[Held] = []
         self._has_timeout = False
         self._local_timeout = False
+        self._saved: list[_Saved] = []
+        if settings.is_single_transaction:
+            self._save("")
 
     def judge(self, parts: Sequence[ScriptPart]) -> Iterator[Judged]:
         """Each part with its verdict."""
@@ -210,18 +222,43 @@ class _Judge:
         if first.is_word("begin") or (first.is_word("start") and second.is_word("transaction")):
             if self._transaction is None:
                 self._begin_transaction()
+        elif first.is_word("savepoint") and self._transaction is not None:
+            self._save(second.value)
+        elif first.is_word("rollback", "abort") and _names_savepoint(stream):
+            self._undo(stream.tokens[-1].value)
         elif first.is_word("commit", "end", "rollback", "abort") and not second.is_word("to", "prepared"):
-            self._transaction, self._held, self._local_timeout = None, [], False
+            if first.is_word("rollback", "abort"):
+                self._undo("")
+            self._transaction, self._held, self._local_timeout, self._saved = None, [], False, []
             if _is_chained(stream):
                 self._begin_transaction()
         elif first.is_word("prepare") and second.is_word("transaction"):
-            self._transaction, self._local_timeout = None, False
+            self._transaction, self._local_timeout, self._saved = None, False, []
         elif self._transaction is not None:
             self._held += [Held(lock, number) for lock in effect.locks]
 
     def _begin_transaction(self) -> None:
         self._transactions += 1
         self._transaction = self._transactions
+        self._save("")
+
+    def _save(self, savepoint: str) -> None:
+        self._saved.append(_Saved(savepoint, self._script.copy(), len(self._held), self._has_timeout))
+
+    def _undo(self, savepoint: str) -> None:
+        """Forget what was made, locked and set since; the savepoint itself stays."""
+        places = [place for place, each in enumerate(self._saved) if each.savepoint == savepoint]
+        if not places:
+            return
+        saved = self._saved[places[-1]]
+        del self._saved[places[-1] + 1 :]
+        self._script, self._has_timeout = saved.script.copy(), saved.has_timeout
+        del self._held[saved.held :]
+
+
+def _names_savepoint(stream: TokenStream) -> bool:
+    """ROLLBACK [WORK | TRANSACTION] TO [SAVEPOINT] name."""
+    return stream[1].is_word("to") or stream[2].is_word("to")
 
 
 def _is_chained(stream: TokenStream) -> bool:
@@ -281,7 +318,7 @@ def _find_missing(effect: Effect) -> tuple[str, ...]:
     missing = []
     creates = any(rule.leaves == "created" for rule, _ in effect.applied)
     for _, case in effect.applied:
-        if case.catalog is None or case.has_words("if", "exists"):
+        if case.catalog is None or case.has_words("if", "exists") or _may_be_missing(case):
             continue
         wanted = [
             *(() if creates else case.tables),
@@ -290,6 +327,12 @@ def _find_missing(effect: Effect) -> tuple[str, ...]:
         wanted += case.named_behind("references")
         missing += [name for name in wanted if not case.is_new(name) and not case.find(name)]
     return tuple(dict.fromkeys(missing))
+
+
+def _may_be_missing(case: StatementCase) -> bool:
+    """ALTER TABLE IF EXISTS, of which the case is an action."""
+    before = case.sentence.stream.tokens[: min(case.start, 4)]
+    return case.table != "" and any(token.is_word("exists") for token in before)
 
 
 def keeps_out(lock: NeededLock) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pgdoctor.model.preflight import Catalog
 from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.form_match import read_relations
+from pgdoctor.preflight.row_changes import find_whole_changes
 
 _STORED = ("r", "m", "t")
 _READABLE = ("r", "p", "v", "m", "f", "S")
@@ -69,6 +70,12 @@ def _truncated(case: StatementCase, catalog: Catalog) -> _Found:
             break
         found |= more
     return iter(sorted(found))
+
+
+def _changed(case: StatementCase, catalog: Catalog) -> _Found:
+    """The tables of which every row is changed or locked, with what is behind views and in partitions."""
+    named = (facts.oid for name in find_whole_changes(case) for facts in case.find(name))
+    return _with_children(catalog, tuple(_behind_views(catalog, named)))
 
 
 def _read(case: StatementCase, catalog: Catalog) -> _Found:
@@ -227,6 +234,7 @@ BASES: dict[str, Callable[[StatementCase, Catalog], _Found]] = {
     "other": _others,
     "liked": _liked,
     "read": _read,
+    "changed": _changed,
     "default": _default_partition,
     "column_indexes": _of_column("indexes"),
     "column_referenced": _of_column("referenced"),
@@ -266,6 +274,7 @@ NAMED: dict[str, Callable[[StatementCase], Iterable[str]]] = {
     "truncated": lambda case: case.tables,
     "other": _other_names,
     "liked": lambda case: case.named_behind("like"),
+    "changed": find_whole_changes,
     "index": lambda case: case.match.names.get("index", ()),
     "parent": lambda case: case.match.names.get("parent", ()),
     "locked": lambda case: case.tables,

@@ -13,7 +13,7 @@ class Work(NamedTuple):
 #: By name. No duration is given: it depends on disks, caches and rows that no text knows.
 WORK = {
     "instant": Work(0, "changes catalogs only"),
-    "rows": Work(1, "changes every row, and locks each until the transaction ends"),
+    "rows": Work(1, "locks every row until the transaction ends"),
     "scan": Work(2, "reads the whole table"),
     "build": Work(3, "reads the whole table and builds an index"),
     "rewrite": Work(4, "rewrites the whole table and its indexes"),

@@ -438,6 +438,18 @@ alter table orders set (user_catalog_table = true)
 alter table empty_t validate constraint empty_fk
 with found as (select * from plain) select * from found
 with found as (select * from plain for update) select * from found
+with found as (select * from plain where a = 1 for update) select * from found
+with gone as (delete from plain where a = 1 returning a) select * from gone
+insert into child_i select id, id from customers for update
+insert into child_i select id, id from customers where id = 1 for update
+copy (update plain set b = 'x' returning a) to stdout
+copy (update plain set b = 'x' where a = 1 returning a) to stdout
+copy (select a from plain for share) to stdout
+copy (select a from plain where a = 1 for share) to stdout
+[17] merge into plain n using customers c on c.id = n.a when not matched by source then delete
+select * from orders for update
+update orders set body = 'z' where true
+update orders set body = (select max(name) from customers where id = 1)
 alter table customers drop column name cascade
 drop index customers_lower
 drop type if exists missing

@@ -21,6 +21,8 @@ CASES = [
     ("drop index concurrently orders_status", "select from orders"),
     ("reindex index concurrently orders_status", "update orders set body = 'x' where id = 1"),
     ("reindex table concurrently orders", "update orders set body = 'x' where id = 1"),
+    ("reindex (concurrently) index orders_status", "update orders set body = 'x' where id = 1"),
+    ("reindex (verbose, concurrently true) table orders", "update orders set body = 'x' where id = 1"),
     ("alter table events detach partition events_1 concurrently", "lock table events_1 in share update exclusive mode"),
     ("vacuum notes", "lock table notes in share update exclusive mode"),
     ("vacuum full notes", "select from notes"),

@@ -88,10 +88,61 @@ def test_foreign_key_of_a_new_table_locks_the_other_one() -> None:
     assert said_locks(judged) == {("b", "ShareRowExclusiveLock")}
 
 
-def test_update_of_all_rows_is_dangerous() -> None:
-    assert verdicts("update orders set v = 1") == ["dangerous"]
-    assert verdicts("update orders set v = 1 where id < 1000") == ["harmless"]
-    assert verdicts("delete from orders") == ["dangerous"]
+@pytest.mark.parametrize(
+    ("statement", "verdict"),
+    [
+        ("update orders set v = 1", "dangerous"),
+        ("update orders set v = 1 where id < 1000", "harmless"),
+        ("update orders set v = 1 where current of c", "harmless"),
+        ("update orders set v = 1 where 1 = 1", "dangerous"),
+        ("update orders set v = 1 where not false returning id", "dangerous"),
+        ("update orders set v = (select max(v) from a where id = 1)", "dangerous"),
+        ("delete from orders", "dangerous"),
+        ("delete from orders using lines", "dangerous"),
+        ("with x as (update orders set v = 1 returning 1) select 1", "dangerous"),
+        ("with x as materialized (select 1 from a where id = 1) delete from orders", "dangerous"),
+        ("insert into orders (id) values (1) on conflict (id) do update set v = 1", "harmless"),
+        ("select * from orders for no key update", "dangerous"),
+        ("select * from orders for update limit 10", "harmless"),
+        ("select * from orders where id = 1 for update", "harmless"),
+        ("select * from orders where id in (select id from a for update)", "dangerous"),
+        ("explain update orders set v = 1", "harmless"),
+        ("explain (analyze, buffers) update orders set v = 1", "dangerous"),
+        ("merge into orders o using a on o.id = a.id when not matched by source then delete", "dangerous"),
+        ("merge into orders o using a on o.id = a.id when matched then update set v = 1", "harmless"),
+    ],
+)
+def test_change_or_lock_of_all_rows_is_dangerous(statement: str, verdict: str) -> None:
+    assert verdicts(statement) == [verdict]
+
+
+@pytest.mark.parametrize(
+    ("script", "last"),
+    [
+        ("begin; create table a (id int); rollback; create index on a (id)", "dangerous"),
+        ("begin; create table a (id int); commit; create index on a (id)", "harmless"),
+        ("create table a (id int); rollback; create index on a (id)", "harmless"),
+        ("begin; savepoint s; create table a (i int); rollback to savepoint s; create index on a (i)", "dangerous"),
+        ("begin; create table a (id int); savepoint s; rollback to s; create index on a (id)", "harmless"),
+        ("begin; lock table a; rollback; alter table b validate constraint c", "harmless"),
+        ("begin; savepoint s; lock table a; rollback to s; alter table b validate constraint c", "harmless"),
+        ("begin; lock table a; savepoint s; rollback to s; alter table b validate constraint c", "dangerous"),
+        ("begin; lock table a; commit and chain; create table a (i int); rollback and chain; create index on a (i)",
+         "dangerous"),
+    ],
+)  # fmt: skip
+def test_rollback_undoes_what_the_script_has_made_and_locked(script: str, last: str) -> None:
+    assert verdicts(script)[-1] == last
+
+
+def test_rolled_back_lock_timeout_is_not_set() -> None:
+    script = "begin; set lock_timeout = '1s'; rollback; alter table a add x int"
+    assert not judge(script)[-1].has_lock_timeout
+
+
+def test_concurrent_rebuild_is_known_by_its_options() -> None:
+    assert verdicts("reindex (concurrently) table a; reindex (verbose, concurrently on) index i") == ["harmless"] * 2
+    assert verdicts("reindex (concurrently false) table a; reindex (verbose) table a") == ["dangerous"] * 2
 
 
 #: What tools write, as they write it.

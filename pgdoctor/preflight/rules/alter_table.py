@@ -36,7 +36,7 @@ _NEW_COLUMN = (
     "ALTER TABLE {table} ADD COLUMN {column}_new <type>;\n"
     "-- a trigger that fills it, UPDATE in batches, then rename both columns in one short transaction"
 )
-_BREAKS = "Clients that still use the old name fail from the commit on: deploy the client first."
+_BREAKS = "Clients that still use the old form fail from the commit on: deploy the client first."
 
 _RETYPE = (
     f"{_REWRITE}; column_indexes AE; column_referencing AE; column_referencing_valid.indexes AS; column_referenced AE; "

@@ -7,6 +7,26 @@ _CREATE = "CREATE INDEX CONCURRENTLY <name> ON {table} <columns>; -- outside of 
 _REBUILT = (
     "table S; table.children S; table.children.indexes AE; table.children.toast S; table.children.toast.indexes AE"
 )
+_INDEX_BESIDE = LockRule(
+    "reindex [()] index concurrently {index:r}",
+    locks="index SUE; index.owner SUE",
+    waits="users_and_snapshots",
+    is_alone=True,
+    work="build",
+    works_on="index.owner",
+    note=_LEFT,
+    is_at_most=True,
+)
+_TABLE_BESIDE = LockRule(
+    "reindex [()] table concurrently {table:r}",
+    locks="family SUE; family.indexes SUE; family.toast SUE; family.toast.indexes SUE",
+    waits="users_and_snapshots",
+    is_alone=True,
+    work="build",
+    works_on="family",
+    note=_LEFT,
+    is_at_most=True,
+)
 
 STATEMENTS: tuple[LockRule, ...] = (
     LockRule(
@@ -61,26 +81,10 @@ STATEMENTS: tuple[LockRule, ...] = (
     ),
     LockRule("alter index [if exists] {index:r} alter [column] # set statistics #", locks="index SUE"),
     LockRule("alter index [if exists] {index:r} [no] depends on extension {name}", locks="index AE", is_at_most=True),
-    LockRule(
-        "reindex [()] index concurrently {index:r}",
-        locks="index SUE; index.owner SUE",
-        waits="users_and_snapshots",
-        is_alone=True,
-        work="build",
-        works_on="index.owner",
-        note=_LEFT,
-        is_at_most=True,
-    ),
-    LockRule(
-        "reindex [()] table concurrently {table:r}",
-        locks="family SUE; family.indexes SUE; family.toast SUE; family.toast.indexes SUE",
-        waits="users_and_snapshots",
-        is_alone=True,
-        work="build",
-        works_on="family",
-        note=_LEFT,
-        is_at_most=True,
-    ),
+    _INDEX_BESIDE,
+    _INDEX_BESIDE._replace(form="reindex () index {index:r}", when="is_concurrent"),
+    _TABLE_BESIDE,
+    _TABLE_BESIDE._replace(form="reindex () table {table:r}", when="is_concurrent"),
     LockRule(
         "reindex [()] index {index:r}",
         locks="index.children AE; index.children.owner S",

@@ -41,10 +41,11 @@ STATEMENTS: tuple[LockRule, ...] = (
         is_at_most=True,
     ),
     LockRule("refresh materialized view {table:r} with no data", locks=_REFRESH, is_at_most=True),
+    LockRule("refresh materialized view {table:r} [with data]", locks=_REFRESH, work="rewrite", goes_on=True),
     LockRule(
         "refresh materialized view {table:r} [with data]",
-        locks=f"{_REFRESH}; behind AS; behind.indexes AS",
-        work="rewrite",
+        locks="behind AS; behind.indexes AS",
+        work="scan",
         works_on="behind",
         is_at_most=True,
         safe="REFRESH MATERIALIZED VIEW CONCURRENTLY {table}; -- needs a unique index without WHERE",

@@ -11,60 +11,43 @@ _KEYS = "family.referenced RS; family.referenced.indexes RS"
 _DELETED = f"{_CHANGED}; family.cascading RE; family.cascading.indexes RE; {_READ}"
 _UPDATED = f"{_CHANGED}; {_KEYS}; family.cascading RE; family.cascading.indexes RE; {_READ}"
 _INSERTED = f"{_CHANGED}; {_KEYS}; family.sequences RE; {_READ}"
+_WRITTEN = (
+    "read RE; read.indexes RE; read.cascading RE; read.cascading.indexes RE; read.referenced RS; "
+    "read.referenced.indexes RS; read.sequences RE"
+)
 _CODE = "It calls a function that may do anything."
 _IN_BATCHES = "-- it, in batches of some thousand rows by the primary key, each in its own transaction"
 
 
-def _rows(form: str, locks: str, *, when: str = "", work: str = "instant", safe: str = "") -> tuple[LockRule, ...]:
-    return (
-        LockRule(form, locks=locks, when="calls_unknown", work="unknown", is_at_most=True, note=_CODE),
-        LockRule(form, locks=locks, when=when, work=work if when else "instant", safe=safe, is_at_most=True),
-        *((LockRule(form, locks=locks, is_at_most=True),) if when else ()),
-    )
+def _rows(form: str, locks: str, *, when: str = "", safe: str = "") -> tuple[LockRule, ...]:
+    """The rows of a form: what calls unknown code, what changes every row, and the rest; `when` holds for all."""
+    unknown, other = _read_rows(form, locks, when=when)
+    whole = other._replace(when=f"{when} changes_every_row".strip(), work="rows", works_on="changed", safe=safe)
+    return unknown, whole, other
+
+
+def _read_rows(form: str, locks: str, *, when: str = "") -> tuple[LockRule, LockRule]:
+    row = LockRule(form, locks=locks, is_at_most=True)
+    return row._replace(when=f"{when} calls_unknown".strip(), work="unknown", note=_CODE), row._replace(when=when)
 
 
 STATEMENTS: tuple[LockRule, ...] = (
-    *_rows("insert into {table:r} ...", _INSERTED),
-    *_rows("update {table:r} ...", _UPDATED, when="has_no_where", work="rows", safe=_IN_BATCHES),
-    *_rows(
-        "delete from {table:r} ...",
-        _DELETED,
-        when="has_no_where",
-        work="rows",
-        safe=_IN_BATCHES,
-    ),
+    *_rows("insert into {table:r} ...", f"{_INSERTED}; read RS; read.indexes RS", when="locks_rows"),
+    *_read_rows("insert into {table:r} ...", _INSERTED),
+    *_rows("update {table:r} ...", _UPDATED, safe=_IN_BATCHES),
+    *_rows("delete from {table:r} ...", _DELETED, safe=_IN_BATCHES),
     *_rows("merge into {table:r} ...", f"{_UPDATED}; {_INSERTED}"),
-    *_rows("copy {table:r} [()] from ...", _INSERTED),
-    *_rows("copy {table:r} [()] to ...", "family AS; family.indexes AS"),
-    *_rows("copy () to ...", _READ),
-    LockRule(
-        "with ...",
-        locks="read RE; read.indexes RE; read.cascading RE; read.cascading.indexes RE; read.referenced RS; "
-        "read.referenced.indexes RS; read.sequences RE",
-        when="calls_unknown",
-        work="unknown",
-        is_at_most=True,
-        note=_CODE,
-    ),
-    LockRule(
-        "with ...",
-        locks="read RE; read.indexes RE; read.cascading RE; read.cascading.indexes RE; read.referenced RS; "
-        "read.referenced.indexes RS; read.sequences RE",
-        when="changes_rows",
-        is_at_most=True,
-    ),
+    *_read_rows("copy {table:r} [()] from ...", _INSERTED),
+    *_read_rows("copy {table:r} [()] to ...", "family AS; family.indexes AS"),
+    *_rows("copy () to ...", _WRITTEN, when="changes_rows"),
+    *_rows("copy () to ...", "read RS; read.indexes RS", when="locks_rows"),
+    *_read_rows("copy () to ...", _READ),
+    *_rows("with ...", _WRITTEN, when="changes_rows"),
     *_rows("with ...", "read RS; read.indexes RS", when="locks_rows"),
-    LockRule(
-        "select ... ",
-        locks="read RS; read.indexes RS",
-        when="calls_unknown",
-        work="unknown",
-        is_at_most=True,
-        note=_CODE,
-    ),
-    LockRule("select ...", locks=_READ, when="selects_into", is_at_most=True),
-    LockRule("select ...", locks="read RS; read.indexes RS; read_sequences RE", when="locks_rows", is_at_most=True),
-    LockRule("select ...", locks=f"{_READ}; read_sequences RE", is_at_most=True),
+    *_read_rows("with ...", _READ),
+    *_read_rows("select ...", _READ, when="selects_into"),
+    *_rows("select ...", "read RS; read.indexes RS; read_sequences RE", when="locks_rows"),
+    *_read_rows("select ...", f"{_READ}; read_sequences RE"),
     LockRule("table {table:r}", locks="family AS; family.indexes AS", is_at_most=True),
-    *_rows("values ...", _READ),
+    *_read_rows("values ...", _READ),
 )
