@@ -74,8 +74,8 @@ def _truncated(case: StatementCase, catalog: Catalog) -> _Found:
 
 def _changed(case: StatementCase, catalog: Catalog) -> _Found:
     """The tables of which every row is changed or locked, with what is behind views and in partitions."""
-    named = (facts.oid for name in find_whole_changes(case) for facts in case.find(name))
-    return _with_children(catalog, tuple(_behind_views(catalog, named)))
+    named = [facts.oid for name in find_whole_changes(case) for facts in case.find(name)]
+    return iter(named) if case.is_only else _with_children(catalog, tuple(_behind_views(catalog, named)))
 
 
 def _read(case: StatementCase, catalog: Catalog) -> _Found:
@@ -185,7 +185,7 @@ def _owned(case: StatementCase, _: Catalog) -> _Found:
 
 
 def _locked(case: StatementCase, catalog: Catalog) -> _Found:
-    """What LOCK TABLE locks: partitions and children, and what is behind views."""
+    """Partitions and children, and what is behind views: LOCK TABLE locks them, and a change of rows reaches them."""
     return _with_children(catalog, tuple(_behind_views(catalog, _family(case, catalog))))
 
 

@@ -453,3 +453,11 @@ update orders set body = (select max(name) from customers where id = 1)
 alter table customers drop column name cascade
 drop index customers_lower
 drop type if exists missing
+update order_view set v = 2000 where id = 1
+update order_view set id = id
+delete from order_view where id = 1000
+insert into order_view (id, v) values (2000, 2000)
+select * from order_view where id = 1 for update
+select * from order_view for update
+with x as (update order_view set v = 2001 where id = 1 returning id) select * from x
+drop view order_view cascade

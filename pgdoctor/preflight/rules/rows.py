@@ -6,11 +6,12 @@ Which partitions, indexes and referenced tables are locked depends on plans and 
 from pgdoctor.preflight.rule import LockRule
 
 _READ = "read AS; read.indexes AS"
-_CHANGED = "family RE; family.indexes RE"
-_KEYS = "family.referenced RS; family.referenced.indexes RS"
-_DELETED = f"{_CHANGED}; family.cascading RE; family.cascading.indexes RE; {_READ}"
-_UPDATED = f"{_CHANGED}; {_KEYS}; family.cascading RE; family.cascading.indexes RE; {_READ}"
-_INSERTED = f"{_CHANGED}; {_KEYS}; family.sequences RE; {_READ}"
+# Of a view, the tables behind it are changed.
+_CHANGED = "locked RE; locked.indexes RE"
+_KEYS = "locked.referenced RS; locked.referenced.indexes RS"
+_DELETED = f"{_CHANGED}; locked.cascading RE; locked.cascading.indexes RE; {_READ}"
+_UPDATED = f"{_CHANGED}; {_KEYS}; locked.cascading RE; locked.cascading.indexes RE; {_READ}"
+_INSERTED = f"{_CHANGED}; {_KEYS}; locked.sequences RE; {_READ}"
 _WRITTEN = (
     "read RE; read.indexes RE; read.cascading RE; read.cascading.indexes RE; read.referenced RS; "
     "read.referenced.indexes RS; read.sequences RE"

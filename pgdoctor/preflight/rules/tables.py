@@ -8,6 +8,7 @@ _DROPPED = (
 )
 _CASCADE = f"{_DROPPED}; dropped.referencing AE; dropped.views AE; dropped.views.indexes AE; dropped.statistics SUE"
 _GONE = "The data is gone with the commit, and clients that still use it fail: deploy the client first."
+_UNUSED = "Clients that still use it fail from the commit on: deploy the client first."
 _TRUNCATED = "truncated AE; truncated.stored.indexes AE; truncated.toast AE; truncated.toast.indexes AE"
 _READ = "read AS; read.indexes AS"
 
@@ -63,23 +64,26 @@ STATEMENTS: tuple[LockRule, ...] = (
     ),
     LockRule("drop table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_GONE),
     LockRule("drop table [if exists] {tables:l} cascade", locks=_CASCADE, note=_GONE),
-    LockRule("drop foreign table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_GONE),
-    LockRule("drop view|sequence [if exists] {tables:l} [restrict]", locks="table AE", note=_GONE),
+    LockRule("drop foreign table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_UNUSED),
+    LockRule("drop view [if exists] {tables:l} [restrict]", locks="table AE", note=_UNUSED),
+    LockRule("drop sequence [if exists] {tables:l} [restrict]", locks="table AE", note=_UNUSED),
     LockRule(
-        "drop view [if exists] {tables:l} cascade", locks="table AE; table.views AE; table.views.indexes AE", note=_GONE
+        "drop view [if exists] {tables:l} cascade",
+        locks="table AE; table.views AE; table.views.indexes AE",
+        note=_UNUSED,
     ),
     LockRule(
         "drop materialized view [if exists] {tables:l} [restrict]",
         locks="table AE; table.indexes AE; table.toast AE; table.toast.indexes AE",
-        note=_GONE,
+        note=_UNUSED,
     ),
     LockRule(
         "drop materialized view [if exists] {tables:l} cascade",
         locks="table AE; table.indexes AE; table.toast AE; "
         "table.toast.indexes AE; table.views AE; table.views.indexes AE",
-        note=_GONE,
+        note=_UNUSED,
     ),
-    LockRule("drop sequence [if exists] {tables:l} cascade", locks="table AE; sequence_owner AE", note=_GONE),
+    LockRule("drop sequence [if exists] {tables:l} cascade", locks="table AE; sequence_owner AE", note=_UNUSED),
     LockRule(
         "truncate [table] {tables:l} [restart|continue] [identity] [restrict|cascade]",
         locks="truncated.sequences AE",
