@@ -52,7 +52,7 @@ def has_it_all(shown: str, whole: str, columns: int) -> None:
     assert "…" not in whole
     for line in whole.splitlines():
         if "→" in line or "costs" in line or "│    " in line:
-            words = re.sub(r"\d[\d.,]* (s|min)\b( \d+ s\b)?", "\0", line)
+            words = re.sub(r"\d[\d.,]* (s|min)\b( \d+ s\b)?( at (least|most))?", "\0", line)
             for part in filter(None, re.split(r"  +|, |; |\0", words.strip("│ →"))):
                 assert unwrapped(part) in unwrapped(shown), part
 
