@@ -17,10 +17,14 @@ MOST_TOKENS = 4_000
 #: Statements of a script that are judged.
 MOST_STATEMENTS = 5_000
 
-#: Commands of psql that run SQL from elsewhere, or send what follows to another server or database.
-_UNKNOWN_COMMANDS = word_set(
-    "i ir include include_relative gexec c connect copy g gx gset crosstabview watch o sf bind parse gdesc"
+#: Commands of psql that run no SQL, besides those that list objects (`\d`). Others may run more than is seen.
+_KNOWN_COMMANDS = word_set(
+    "a cd conninfo copyright echo elif else encoding endif errverbose f getenv h help if l list p print prompt pset q "
+    "qecho quit r reset restrict s set setenv t timing unrestrict unset warn x z ?"
 )
+
+#: In the arguments of a command: one more command or SQL behind it, and a command of the shell.
+_RUNS_MORE = re.compile(r"[\\`]")
 
 _COMMAND = re.compile(r"\\([a-z_?!]*)")
 _END_OF_DATA = re.compile(r"^\\\.[ \t]*\r?$", re.MULTILINE)
@@ -97,9 +101,11 @@ class _ScriptReader:
         found = _COMMAND.match(self._text, token.start)
         name = found[1] if found else ""
         self._position = _line_end(self._text, token.start)
-        is_unknown = name in _UNKNOWN_COMMANDS or not name
+        arguments = self._text[token.start + 1 + len(name) : self._position]
+        is_known = name in _KNOWN_COMMANDS or name.startswith("d")
         sentence = Sentence(TokenStream([], False), "")
-        problem = Problem.UNKNOWN_COMMAND if is_unknown else Problem.COMMAND
+        is_harmless = is_known and not _RUNS_MORE.search(arguments)
+        problem = Problem.COMMAND if is_harmless else Problem.UNKNOWN_COMMAND
         return ScriptPart(self._count_lines(token.start), sentence, problem, command=f"\\{name}")
 
     def _finish(self, draft: "_Draft") -> Iterator[ScriptPart]:
