@@ -197,6 +197,7 @@ def test_incident_that_outlives_the_agent_is_continued(scene, agent, ending):
         second = agent(scene.dsn, more=told)
         second.wait_for_lines("incident continued")
         wait_until(lambda: listed()[0]["seconds"] > left["seconds"] + 1)
+        wait_until(lambda: listed()[0]["blocked_seconds"] > left["blocked_seconds"])
         assert second.metric('incidents_total{class="idle_in_transaction"}') == 0
         for each in waiters:
             each.close()
