@@ -245,7 +245,7 @@ def test_h19_a_vacuum_against_wraparound_stays_and_the_ddl_in_front_of_the_queue
     with Scene(server.dsn) as scene:
         staged = Incident(scene, scene.role("agent", "pg_monitor", "pg_signal_backend"), "")
         scene.role("app", "create on schema public")
-        # Another vacuum would be as slow, and in the way of this one, which runs all the same.
+        # A vacuum of the new rows would be as slow, and block the one against wraparound, which runs all the same.
         scene.admin.execute("create table orders (id int primary key, v int) with (autovacuum_enabled = false)")
         scene.admin.execute("insert into orders select g, 0 from generate_series(1, 50000) g")
         scene.admin.execute(f"alter table orders set ({_SLOWLY})")
