@@ -131,19 +131,19 @@ def _make_poll_counters(counters: Counters) -> Iterator[Family]:
 
 
 def _make_poll_gauges(state: ServerState) -> Iterator[Family]:
-    yield make_gauge("pgdoctor_up", "1 if the last poll succeeded and is recent, else 0.", state.up)
+    yield make_gauge("pgdoctor_up", "Whether the last poll succeeded and is recent: 1, else 0.", state.up)
     one_hot = {name: name == state.connection for name in STATES}
     yield make_gauges(
         "pgdoctor_connection_state",
-        "1 for the current state of the agent's own connection, else 0.",
+        "Whether the agent's own connection is in this state: 1, else 0.",
         "state",
         one_hot,
     )
     login = state.login or Login()
     yield make_gauge(
         "pgdoctor_login_probe_up",
-        "0 if the last login of the agent's own (every login_probe_interval) failed, or has not ended within the "
-        f"deadline, else 1. {_AGE}",
+        "Whether the last login of the agent's own (every login_probe_interval) has ended within the deadline, and "
+        f"succeeded: 1, else 0. {_AGE}",
         state.up and login.error is None,
     )
     yield make_gauge(
@@ -154,7 +154,7 @@ def _make_poll_gauges(state: ServerState) -> Iterator[Family]:
     visible = state.up and not state.is_blind
     yield make_gauge(
         "pgdoctor_visibility",
-        f"1 if the role may read the activity of other sessions, else 0 (see: pgdoctor setup). {_AGE}",
+        f"Whether the role may read the activity of other sessions: 1, else 0 (see: pgdoctor setup). {_AGE}",
         visible,
     )
     yield make_gauge(
@@ -290,18 +290,19 @@ def _make_mitigation_status(standing: MitigationStatus) -> Iterator[Family]:
     one_hot = {mode: mode == standing.mode for mode in get_args(Mode)}
     yield make_gauges(
         "pgdoctor_mitigation_mode",
-        "1 for the mode in force. An expired enforce counts as dry_run; after a failed reload the mode is observe.",
+        "Whether this mode is in force (1). An expired enforce counts as dry_run; after a failed reload the mode is "
+        "observe.",
         "mode",
         one_hot,
     )
     yield make_gauge(
         "pgdoctor_leader",
-        "1 if this agent holds the leader lock at the server. One agent per mode (enforce, dry_run) leads.",
+        "Whether this agent holds the leader lock at the server (1). One agent per mode (enforce, dry_run) leads.",
         standing.leads,
     )
     yield make_gauge(
         "pgdoctor_breaker_open",
-        "1 if the circuit breaker is open: no signals until a person resets it.",
+        "Whether the circuit breaker is open (1): no signals until a person resets it.",
         standing.breaker_open,
     )
     yield make_gauge(
@@ -317,12 +318,14 @@ def _make_mitigation_status(standing: MitigationStatus) -> Iterator[Family]:
     )
     yield make_gauge(
         "pgdoctor_mitigation_disarmed",
-        "1 if this agent, or all agents at the server, are disarmed: no session is signalled until they are armed.",
+        "Whether this agent, or all agents at the server, are disarmed (1): no session is signalled until they are "
+        "armed.",
         standing.disarmed,
     )
     yield make_gauge(
         "pgdoctor_shared_record_up",
-        "1 if the record that all pgdoctors at the server share can be read and written. 0: no session is signalled.",
+        "Whether the record that all pgdoctors at the server share can be read and written (1). 0: no session is "
+        "signalled.",
         standing.shares,
     )
     left = {budget: standing.budgets.get(budget, 0) for budget in BUDGETS}

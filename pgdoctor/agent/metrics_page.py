@@ -36,10 +36,10 @@ _COMPRESSION = 1
 
 #: What holds of the process as a whole, or does not.
 STATES_OF_PROCESS = {
-    "config_reload_success": "1 if the last reload (SIGHUP) succeeded. 0: the old configuration is in use and no "
-    "signals are sent.",
-    "journal_up": "1 if the last write to the journal succeeded, else 0.",
-    "archive_up": "1 if the last write to the archive succeeded, or none is configured, else 0.",
+    "config_reload_success": "Whether the last reload (SIGHUP) succeeded (1). 0: the old configuration is in use and "
+    "no signals are sent.",
+    "journal_up": "Whether the last write to the journal succeeded: 1, else 0.",
+    "archive_up": "Whether the last write to the archive succeeded, or none is configured: 1, else 0.",
     "archive_waiting": "Records and snapshots of the journal that are not in the archive yet.",
 }
 
@@ -153,7 +153,7 @@ def _make_notifications(waiting: QueuedNotice) -> Iterator[Family]:
     yield make_gauge("pgdoctor_notifications_queued", "Incident events that are queued for delivery.", waiting.events)
     yield make_gauges(
         "pgdoctor_notify_breaker_open",
-        "1 while the circuit breaker of a receiver is open because half of the latest calls failed.",
+        "Whether the circuit breaker of a receiver is open (1), because half of the latest calls failed.",
         "receiver",
         waiting.left_in_peace,
     )

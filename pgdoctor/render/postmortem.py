@@ -66,12 +66,13 @@ def _write_impact(report: IncidentReport) -> str:
     impact = report.impact
     waited = format_duration(impact.session_seconds) if impact.session_seconds is not None else "not recorded"
     figures = [
-        f"- At most {format_count(impact.peak_blocked, 'session')} blocked at once",
-        f"- Session time lost: {waited}, of all blocked sessions together",
-        f"- Longest wait: {format_duration(impact.longest_wait_seconds)}",
+        ("Blocked at once", f"at most {format_count(impact.peak_blocked, 'session')}"),
+        ("Session time lost", f"{waited}, of all blocked sessions together"),
+        ("Longest wait", format_duration(impact.longest_wait_seconds)),
     ]
+    summary = tabulate(figures, ("", ""), tablefmt="pipe", disable_numparse=True)
     if not impact.groups:
-        return "\n".join(figures)
+        return summary
     rows = [
         (
             each.sessions,
@@ -86,7 +87,7 @@ def _write_impact(report: IncidentReport) -> str:
     headers = ("sessions", "longest", "application", "user", "relation", "statement")
     table = tabulate(rows, headers, tablefmt="pipe", disable_numparse=True)
     more = f"\n\nAnd {format_count(impact.other_sessions, 'session')} more." if impact.other_sessions else ""
-    return "\n".join((*figures, "", table)) + more
+    return f"{summary}\n\n{table}{more}"
 
 
 def format_taken(each: ReportTime) -> str:

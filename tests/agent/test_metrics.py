@@ -268,6 +268,13 @@ def test_every_help_text_of_a_finding_says_how_old_it_may_be():
     assert all("last poll" in text for text in texts)
 
 
+def test_no_help_text_looks_like_a_sample():
+    """A script that waits for the text "pgdoctor_up 1" must not find it in the HELP line."""
+    texts = [line.removeprefix("# HELP ") for line in shown(ServerState()).splitlines() if line.startswith("# HELP ")]
+    assert texts
+    assert not [text for text in texts if text.partition(" ")[2][:1].isdigit()]
+
+
 def test_waits_below_the_threshold_are_not_counted():
     def waiter(pid: int, blocker: int, seconds: float | None, query_seconds: float = 100.0) -> Session:
         since = None if seconds is None else NOW - timedelta(seconds=seconds)

@@ -296,7 +296,17 @@ def test_hostile_names_stay_in_their_place(journal, path):
         assert "\u202e" not in said
         assert not [line for line in said.splitlines() if line.startswith("# x")]
     rows = incidents(path, "report").stdout.partition("## Impact")[2].partition("##")[0].strip().splitlines()
-    assert {row.replace("\\|", "").count("|") for row in rows if not row.startswith("- ") and row} == {7}
+    figures, table = rows[: rows.index("")], rows[rows.index("") + 1 :]
+    assert ({count_cells(row) for row in figures}, {count_cells(row) for row in table}) == ({2}, {6})
+
+
+def count_cells(row: str) -> int:
+    return row.replace("\\|", "").count("|") - 1
+
+
+def test_report_shows_the_figures_of_an_incident_as_a_table(one, path):
+    impact = incidents(path, "report").stdout.partition("## Impact")[2].partition("##")[0]
+    assert re.search(r"^\| Longest wait +\| 1 min 1 s +\|$", impact, re.MULTILINE)
 
 
 def test_an_incident_without_snapshots(journal, path):
