@@ -10,8 +10,8 @@ from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import DEADLINE, run_coroutine, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.diagnosis.lock_holders import read_advisory_key
+from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.lock_holders import LockHolders
-from pgdoctor.model.snapshot import AdvisoryKey
 from pgdoctor.render.holders import holders_to_json, make_holder_report, render_holders
 from pgdoctor.render.lock_table import LockTableReport, lock_table_lines, lock_table_to_json, make_lock_table_report
 

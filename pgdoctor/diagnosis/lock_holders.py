@@ -4,8 +4,9 @@ import re
 from datetime import datetime
 from typing import NamedTuple
 
+from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.lock_holders import ListedLock, LockHolders
-from pgdoctor.model.snapshot import AdvisoryKey, PreparedTransaction, Session
+from pgdoctor.model.snapshot import PreparedTransaction, Session
 
 _NUMBER = r"[+-]?(?:0x[0-9a-f]{1,16}|[0-9]{1,20})"
 _BIGINT = re.compile(rf"\s*({_NUMBER})\s*", re.IGNORECASE)

@@ -5,7 +5,8 @@ from datetime import datetime
 
 import msgspec
 
-from pgdoctor.model.snapshot import AdvisoryKey, Lock, PreparedTransaction, Relation, ServerInfo, Session
+from pgdoctor.model.advisory_key import AdvisoryKey
+from pgdoctor.model.snapshot import Lock, PreparedTransaction, Relation, ServerInfo, Session
 
 
 class LockTarget(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from datetime import datetime
 import msgspec
 
 from pgdoctor.formatting import format_client
+from pgdoctor.model.advisory_key import AdvisoryKey
 
 
 class ClientApplication(msgspec.Struct, frozen=True, gc=False):
@@ -228,6 +229,29 @@ class TransactionWait(msgspec.Struct, frozen=True, gc=False):
     transactions: tuple[OpenTransaction, ...] = ()
 
 
+class AdvisoryHolder(msgspec.Struct, frozen=True, gc=False):
+    """A session that holds an advisory lock."""
+
+    pid: int
+    #: As `pg_locks` has it.
+    key: AdvisoryKey
+    #: Since when it does what its state says.
+    since: datetime | None = None
+    state: str | None = None
+    user: str | None = None
+    application: str | None = None
+
+
+class TriedLock(msgspec.Struct, frozen=True, gc=False):
+    """A session has asked for an advisory lock without waiting."""
+
+    trier: LatestStatement
+    #: None: its text does not show it.
+    key: AdvisoryKey | None
+    #: Other sessions that hold it; without a key those that hold any one while idle outside of a transaction.
+    holders: tuple[AdvisoryHolder, ...] = ()
+
+
 class LockTableHolder(msgspec.Struct, frozen=True, gc=False):
     """A session or prepared transaction with many locks in the shared lock table."""
 
@@ -295,6 +319,8 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     lock_table: LockTable | None = None
     #: Tools that wait for transactions to end, without a lock.
     transaction_waits: tuple[TransactionWait, ...] = ()
+    #: Advisory locks that sessions have asked for without waiting.
+    tried_locks: tuple[TriedLock, ...] = ()
     #: Since the previous reading, in the connected database; while a transaction stays open, some of it again.
     altered: tuple[AlteredRelation, ...] = ()
     #: All of those were read.

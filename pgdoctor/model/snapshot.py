@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.anomaly_signals import Anomaly
 from pgdoctor.model.lazy import lazy
 from pgdoctor.model.lock_modes import STRONG
@@ -314,10 +315,6 @@ class LockedObject(msgspec.Struct, frozen=True, gc=False):
     objid: int
     type: str
     name: str
-
-
-#: An advisory lock as `pg_locks` has it: classid, objid, and objsubid: 1 for a bigint, 2 for a pair of integers.
-AdvisoryKey = tuple[int, int, int]
 
 
 class ToolTraces(msgspec.Struct, frozen=True, gc=False):

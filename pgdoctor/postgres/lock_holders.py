@@ -6,8 +6,9 @@ from typing import Any
 from pgdoctor.diagnosis.blocker.lock_names import format_advisory_key
 from pgdoctor.errors import StatementFailed, UsageError
 from pgdoctor.formatting import format_name
+from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.lock_holders import ListedLock, LockHolders, LockTarget
-from pgdoctor.model.snapshot import AdvisoryKey, Lock, PreparedTransaction, Relation, ServerInfo, Session, find_blocking
+from pgdoctor.model.snapshot import Lock, PreparedTransaction, Relation, ServerInfo, Session, find_blocking
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.collect import STATEMENT_BYTES, Collector
 from pgdoctor.postgres.connection import Connection

@@ -5,8 +5,11 @@ from functools import lru_cache
 from typing import Any
 
 from pgdoctor.diagnosis.transaction_polling import asks_for_transactions
+from pgdoctor.diagnosis.tried_lock_request import TriedLockRequest, read_tried_request
+from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.server_context import (
     FRESH_SECONDS,
+    AdvisoryHolder,
     AlteredRelation,
     ClientApplication,
     DatabaseStats,
@@ -22,6 +25,7 @@ from pgdoctor.model.server_context import (
     ServerLimits,
     Standby,
     TransactionWait,
+    TriedLock,
 )
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
@@ -36,6 +40,10 @@ _MOST = 20
 
 #: Tools that wait for transactions to end, of which one reads for which.
 _MOST_TOOLS = 3
+
+#: In a statement that asks for an advisory lock without waiting; and how many of them are looked up.
+_TRIES = b"pg_try_advisory_"
+_MOST_TRIES = 10
 
 #: Sessions with the most locks that are read in each survey.
 _MOST_LOCK_HOLDERS = 5
@@ -82,6 +90,7 @@ async def fetch_server_context(
     is_written = since is not None and standing.next_xid > since
     async with reading_together() as group:
         waits = group.create_task(_read_transaction_waits(latest, names, evidence))
+        tried = group.create_task(_read_tried_locks(latest, names, evidence))
         altered = group.create_task(_read_altered(evidence, since if is_written else None))
         group.create_task(names.learn_names((*clients, *latest, *holders, *strangers, *lock_table), evidence))
     return ServerContext(
@@ -101,6 +110,7 @@ async def fetch_server_context(
         lock_strangers=tuple(_lock_stranger(row, names) for row in strangers),
         lock_table=_lock_table(lock_table, names),
         transaction_waits=tuple(_transaction_wait(row, found, names) for row, found in waits.result()),
+        tried_locks=_list_tried_locks(*tried.result(), names),
         altered=tuple(read_row(AlteredRelation, row) for row in altered.result() or ()),
         is_altered_read=since is not None and altered.result() is not None and len(altered.result() or ()) < _MOST,
         oldest_xid=standing.oldest_xid,
@@ -148,6 +158,70 @@ def _transaction_wait(row: Any, oldest: Rows, names: RoleNames) -> TransactionWa
     return TransactionWait(_read_latest(row, names), tuple(_open_transaction(each, names) for each in oldest))
 
 
+async def _read_tried_locks(
+    latest: Rows, names: RoleNames, evidence: CatalogReader
+) -> tuple[list[tuple[Any, TriedLockRequest]], Rows]:
+    """The latest statements that asked for an advisory lock without waiting, and the locks that sessions hold."""
+    tried = [
+        (row, request)
+        for row in latest
+        if row.application_name != APPLICATION_NAME and _TRIES in (row.statement or b"").lower()
+        if (request := read_tried_request(_decode_statement(row))) is not None
+    ][:_MOST_TRIES]
+    if not tried:
+        return [], ()
+    keys = [request.key or (None, None, None) for _, request in tried]
+    holders = await evidence.fetch_rows(
+        "advisory_holders",
+        own_key=LEADER_KEY,
+        databases=[row.database_oid for row, _ in tried],
+        classids=[high for high, _, _ in keys],
+        objids=[low for _, low, _ in keys],
+        objsubids=[form for _, _, form in keys],
+        most=_MOST,
+    )
+    await names.learn_names(holders, evidence)
+    return tried, holders
+
+
+def _list_tried_locks(
+    tried: list[tuple[Any, TriedLockRequest]], holders: Rows, names: RoleNames
+) -> tuple[TriedLock, ...]:
+    found = (_tried_lock(row, request, holders, names) for row, request in tried)
+    return tuple(each for each in found if each.holders)
+
+
+def _tried_lock(row: Any, request: TriedLockRequest, holders: Rows, names: RoleNames) -> TriedLock:
+    """What one session tried to get. A session that holds such a lock itself has got it, so that none is in its way."""
+    there = [
+        each
+        for each in holders
+        if each.database_oid == row.database_oid and request.key in (None, _read_advisory_key(each))
+    ]
+    is_in_vain = all(each.pid != row.pid for each in there)
+    in_its_way = tuple(_advisory_holder(each, names) for each in there) if is_in_vain else ()
+    return TriedLock(_read_latest(row, names), request.key, in_its_way)
+
+
+def _advisory_holder(row: Any, names: RoleNames) -> AdvisoryHolder:
+    return AdvisoryHolder(
+        pid=row.pid,
+        key=_read_advisory_key(row),
+        since=row.since,
+        state=row.state,
+        user=names.roles.get(row.role_oid),
+        application=row.application_name,
+    )
+
+
+def _read_advisory_key(row: Any) -> AdvisoryKey:
+    return row.classid, row.objid, row.objsubid
+
+
+def _decode_statement(row: Any) -> str:
+    return bytes(row.statement or b"").decode("utf-8", errors="replace")
+
+
 def _open_transaction(row: Any, names: RoleNames) -> OpenTransaction:
     return OpenTransaction(
         pid=row.pid,
@@ -155,7 +229,7 @@ def _open_transaction(row: Any, names: RoleNames) -> OpenTransaction:
         state=row.state,
         user=names.roles.get(row.role_oid),
         application=row.application_name,
-        statement=_redacted((row.statement or b"").decode("utf-8", errors="replace")) or None,
+        statement=_redacted(_decode_statement(row)) or None,
     )
 
 
@@ -193,7 +267,7 @@ def _lock_table_holder(row: Any, names: RoleNames) -> LockTableHolder:
         backend_type=row.backend_type,
         state=row.state,
         since=row.since,
-        statement=_redacted((row.statement or b"").decode("utf-8", errors="replace")) or None,
+        statement=_redacted(_decode_statement(row)) or None,
     )
 
 
@@ -204,7 +278,7 @@ def _read_client(row: Any, names: RoleNames) -> ClientApplication:
 
 def _read_latest(row: Any, names: RoleNames) -> LatestStatement:
     return LatestStatement(
-        statement=_redacted((row.statement or b"").decode("utf-8", errors="replace")),
+        statement=_redacted(_decode_statement(row)),
         began=row.query_start,
         application=row.application_name,
         user=names.roles.get(row.role_oid),

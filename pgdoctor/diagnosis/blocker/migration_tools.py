@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from zlib import crc32
 
-from pgdoctor.model.snapshot import AdvisoryKey, ToolTraces
+from pgdoctor.model.advisory_key import AdvisoryKey
+from pgdoctor.model.snapshot import ToolTraces
 from pgdoctor.sqltext.lexer import scan_tokens
 
 _PRISMA = (

@@ -3,7 +3,8 @@
 import pytest
 
 from pgdoctor.diagnosis.blocker.migration_tools import TOOLS, detect_lock_owner, detect_tool
-from pgdoctor.model.snapshot import AdvisoryKey, ToolTraces
+from pgdoctor.model.advisory_key import AdvisoryKey
+from pgdoctor.model.snapshot import ToolTraces
 
 DATABASE = "shop"
 
