@@ -32,6 +32,12 @@ def format_count(number: float, thing: str) -> str:
     return f"{number:,.0f} {thing}{'' if number == 1 else 's'}"
 
 
+def format_blockers(roots: int, deadlocks: int) -> str:
+    """`2 root blockers`, `1 deadlock`, `1 root blocker and 1 deadlock`: sessions in a deadlock have no root."""
+    named = [(roots, "root blocker"), (deadlocks, "deadlock")]
+    return " and ".join(format_count(number, thing) for number, thing in named if number) or "0 root blockers"
+
+
 def format_verb(number: float, verb: str) -> str:
     """The verb as its subject's number has it: `1 session waits`, `2 sessions wait`; `do` becomes `does`."""
     if number != 1:

@@ -14,7 +14,7 @@ from pgdoctor.diagnosis.change_ranking import LASTING, describe_change, rank_cha
 from pgdoctor.diagnosis.internal_waits import InternalWait, explain_internal_waits
 from pgdoctor.diagnosis.recommendation import Advice, recommend
 from pgdoctor.diagnosis.waiting_request import find_request
-from pgdoctor.formatting import format_client, format_count, format_duration, format_size
+from pgdoctor.formatting import format_blockers, format_client, format_count, format_duration, format_size
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
 from pgdoctor.model.server_context import Rates, RecentChange, ServerContext, Standby
 from pgdoctor.model.waits import oldest_wait
@@ -229,11 +229,9 @@ def _write_summary(diagnosis: Diagnosis) -> str:
     if blocked:
         sessions = diagnosis.snapshot.sessions
         longest = format_duration(oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked)))
-        roots = len(list(_find_roots(diagnosis)))
-        return (
-            f"{format_count(len(blocked), 'session')} blocked by "
-            f"{format_count(roots, 'root blocker')}, the longest for {longest}"
-        )
+        circles = sum(not blocked.isdisjoint(circle) for circle in diagnosis.graph.cycles)
+        blockers = format_blockers(len(list(_find_roots(diagnosis))), circles)
+        return f"{format_count(len(blocked), 'session')} blocked by {blockers}, the longest for {longest}"
     if hurting := _find_hurting(diagnosis):
         return hurting[0].summary
     if diagnosis.snapshot.server.hidden_sessions:
@@ -296,8 +294,9 @@ def _choose_layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[s
 
 
 def _are_held_by_replay(diagnosis: Diagnosis) -> bool:
-    """All whom they wait for in the end are the startup process of a standby."""
-    return all(root.session is not None and root.session.backend_type == "startup" for root in _find_roots(diagnosis))
+    """All whom they wait for in the end are the startup process of a standby. A deadlock has no root."""
+    roots = list(_find_roots(diagnosis))
+    return bool(roots) and all(root.session is not None and root.session.backend_type == "startup" for root in roots)
 
 
 def _describe_rest(around: ServerContext | None) -> str:

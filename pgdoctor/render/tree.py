@@ -15,7 +15,7 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from pgdoctor.diagnosis.cuts import Cut, CutSet, LeaveAlone, Signal
 from pgdoctor.diagnosis.manual_signal import ROLLBACK_WARNING
 from pgdoctor.diagnosis.recommendation import Advice
-from pgdoctor.formatting import duration_between, format_count
+from pgdoctor.formatting import duration_between, format_blockers, format_count
 from pgdoctor.render.groups import (
     FEWEST,
     Crowd,
@@ -83,7 +83,8 @@ def describe_blocked(report: Report) -> str:
     if not report.blocked_sessions:
         return "No session is blocked"
     roots = sum(1 for blocker in report.blockers if blocker.root)
-    by_whom = f"{format_count(report.blocked_sessions, 'session')} blocked by {format_count(roots, 'root blocker')}"
+    blockers = format_blockers(roots, len(report.cycles))
+    by_whom = f"{format_count(report.blocked_sessions, 'session')} blocked by {blockers}"
     return by_whom + describe_longest(report.waits)
 
 

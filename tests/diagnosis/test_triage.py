@@ -32,6 +32,16 @@ def test_a_wait_of_a_moment_blocks_too_short_for_a_signal():
     assert found.because == "2.0 of 2.0 active sessions wait for locks, each only briefly"
 
 
+def test_deadlock_has_no_root_and_is_no_matter_of_replication():
+    members = [
+        session(pid, blockers=(other,), locks=(lock(pid, "AccessShareLock", granted=False, seconds=5.0),))
+        for pid, other in ((1, 2), (2, 1))
+    ]
+    found = triage(diagnose(snapshot(members)), glimpses(Lock=2))
+    assert found.summary == "2 sessions blocked by 1 deadlock, the longest for 5.0 s"
+    assert (found.layer, found.because) == ("locks", "2 sessions wait for locks of other sessions")
+
+
 def samples(*events):
     """Moments with so many active sessions that wait for a table, and so many that compute."""
     return [ActivitySample({("Lock", "relation"): waiting, ("CPU", None): busy}) for waiting, busy in events]

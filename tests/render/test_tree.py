@@ -51,6 +51,7 @@ def test_tree_puts_a_waiter_below_its_blocker() -> None:
 
 def test_a_circle_is_drawn_once_though_it_has_no_root() -> None:
     drawn = render_tree(seen(session(1, 2), session(2, 1)), 200)
+    assert drawn.startswith("2 sessions blocked by 1 deadlock")
     assert drawn.count("└─ 2 has waited") == 1
     assert "wait for each other" in drawn
 
