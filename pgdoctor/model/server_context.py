@@ -8,7 +8,7 @@ from datetime import datetime
 
 import msgspec
 
-from pgdoctor.formatting import format_client
+from pgdoctor.formatting import format_client, format_duration
 from pgdoctor.model.advisory_key import AdvisoryKey
 
 
@@ -319,6 +319,8 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     lock_table: LockTable | None = None
     #: Tools that wait for transactions to end, without a lock.
     transaction_waits: tuple[TransactionWait, ...] = ()
+    #: The oldest transactions that sessions wait for that want a safe snapshot.
+    snapshot_blockers: tuple[OpenTransaction, ...] = ()
     #: Advisory locks that sessions have asked for without waiting.
     tried_locks: tuple[TriedLock, ...] = ()
     #: Since the previous reading, in the connected database; while a transaction stays open, some of it again.
@@ -346,6 +348,13 @@ def describe_origin(each: ClientApplication) -> str:
     """Whose connections they are: `"checkout" (app from 10.0.0.5, the busiest of 12)`."""
     others = f"{each.address}, the busiest of {each.addresses}" if each.addresses > 1 else each.address
     return format_client(each.application, each.user, others)
+
+
+def describe_transaction(each: OpenTransaction, at: datetime) -> str:
+    """Whose it is, and for how long it is open: `session 7 of "report" (app), active, open for 5.0 s: select ?`."""
+    text = f": {each.statement}" if each.statement else ""
+    seconds = format_duration(max((at - each.since).total_seconds(), 0.0))
+    return f"session {each.pid} of {format_client(each.application, each.user)}, {each.state}, open for {seconds}{text}"
 
 
 def sessions_per_second(paces: Iterable[Rates]) -> float:

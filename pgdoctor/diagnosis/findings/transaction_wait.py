@@ -12,9 +12,9 @@ Source: pg_repack, `SQL_XID_ALIVE` in pg_repack.c.
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
-from pgdoctor.formatting import format_client, format_count, format_duration
+from pgdoctor.formatting import format_client, format_count
 from pgdoctor.model.diagnosis import Finding
-from pgdoctor.model.server_context import OpenTransaction, TransactionWait
+from pgdoctor.model.server_context import OpenTransaction, TransactionWait, describe_transaction
 from pgdoctor.model.snapshot import Snapshot
 
 #: Seconds that the oldest transaction has to be open: short ones end by themselves.
@@ -34,7 +34,7 @@ class TransactionWaits(FindingCheck):
 
 def _build_finding(kind: str, wait: TransactionWait, oldest: OpenTransaction, snapshot: Snapshot) -> Finding:
     waiter = f"session {wait.waiter.pid} of {format_client(wait.waiter.application, wait.waiter.user)}"
-    described = _describe_transaction(oldest, snapshot)
+    described = describe_transaction(oldest, snapshot.captured_at)
     return Finding(
         kind,
         "warning",
@@ -45,14 +45,7 @@ def _build_finding(kind: str, wait: TransactionWait, oldest: OpenTransaction, sn
             "seconds": snapshot.seconds_since(oldest.since) or 0.0,
         },
         (
-            *(_describe_transaction(each, snapshot) for each in wait.transactions),
+            *(describe_transaction(each, snapshot.captured_at) for each in wait.transactions),
             f"{format_count(len(wait.transactions), 'transaction')} of its database may be waited for",
         ),
     )
-
-
-def _describe_transaction(each: OpenTransaction, snapshot: Snapshot) -> str:
-    text = f": {each.statement}" if each.statement else ""
-    origin = format_client(each.application, each.user)
-    seconds = format_duration(snapshot.seconds_since(each.since))
-    return f"session {each.pid} of {origin}, {each.state}, open for {seconds}{text}"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.diagnosis.findings.observing import observer
 from tests.looking import look
 
 
@@ -21,12 +22,22 @@ def test_a_serializable_transaction_alone_is_no_wait_for_a_safe_snapshot(orders)
 
 
 def test_a_wait_for_a_safe_snapshot_is_said(orders):
-    orders.client("begin isolation level serializable", "update orders set v = 1", autocommit=True)
+    writer = orders.client(
+        "begin isolation level serializable", "update orders set v = 1", autocommit=True, application_name="import"
+    )
+    orders.client("begin isolation level repeatable read", "select from orders", autocommit=True)
     report = orders.client("begin isolation level serializable, read only, deferrable", autocommit=True)
     report.start("select * from orders")
     orders.wait_until(lambda: "SafeSnapshot" in report.shown())
     [note] = look(orders.dsn).findings
     assert (note.kind, note.severity, note.numbers) == ("safe_snapshot", "info", {"sessions": 1})
+    assert note.evidence == ()
+    with observer(orders.dsn) as seen:
+        note = seen.note("safe_snapshot")
+    [line] = note.evidence
+    assert line.startswith(f'waits for session {writer.pid} of "import" (postgres), idle in transaction, open for ')
+    assert line.endswith(": update orders set v = ?")
+    assert f"end the transaction of {writer.pid}" in note.advice
 
 
 def test_a_wait_for_a_pinned_buffer_is_said(orders):
