@@ -213,6 +213,8 @@ class IndexInfo(msgspec.Struct, frozen=True, gc=False):
     predicate_columns: tuple[str, ...] | None = None
     #: Its predicate is one `column IS NOT NULL` and nothing else.
     is_not_null: bool = False
+    #: Its first key is what a function makes of columns: no condition on a column itself is searched by it.
+    begins_with_function: bool = False
 
     @property
     def is_partial(self) -> bool:
@@ -244,11 +246,13 @@ class ColumnStats(msgspec.Struct, frozen=True, gc=False):
 
 
 class ValueShare(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The share of the rows of a table that have, in one column, one of the values that a statement asks for."""
+    """The share of the rows of a table that have, in one column, one of the values that a statement names."""
 
     table: int
     column: str
     share: float
+    #: The statement asks for the rows that have none of these values.
+    is_excluded: bool = False
 
 
 class ForeignKey(msgspec.Struct, frozen=True, gc=False):

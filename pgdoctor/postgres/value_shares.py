@@ -27,7 +27,7 @@ async def fetch_value_shares(snapshot: Snapshot, evidence: CatalogReader) -> dic
         shares = await _fetch_shares(asked, statement, snapshot, evidence) if asked else {}
         for request in asked:
             if request in shares:
-                share = ValueShare(request.table, request.column.name, shares[request])
+                share = ValueShare(request.table, request.column.name, shares[request], request.is_excluded)
                 found[request.node] += (share,)
     return dict(found)
 

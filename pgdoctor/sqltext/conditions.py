@@ -31,8 +31,9 @@ UNKNOWN_VALUE = -1
 #: pattern that is not known, which may turn out to be a value or a beginning.
 Operator = Literal["=", "<", "prefix", "pattern", "null", "not null"]
 
-#: What finds the few rows behind an obstacle: an index on the very expression, one of trigrams, one of parts.
-Helper = Literal["", "expression", "trigrams", "gin", "element"]
+#: What finds the few rows behind an obstacle: an index on the very expression, one of trigrams, one of parts; the
+#: condition written as an equality, or of lower(); a partial index on the rows that have other values.
+Helper = Literal["", "expression", "trigrams", "gin", "element", "equality", "folded", "others"]
 
 
 class Search(msgspec.Struct, frozen=True):
@@ -78,8 +79,9 @@ class Alternative(msgspec.Struct, frozen=True):
     which an index of another kind (on the expression, GIN, trigrams) may serve. `function`: `lower` or `upper` where
     an index on that function of the column would be searched for a value. `helper`: the index of another kind that
     would find its rows; empty where there is none, or where the rows may well be many. `is_doubtful`: an index that
-    there is may serve it or not, so none is to be asked for. `unless_text`: what it is where the column is no text, for
-    a cast to text changes nothing of one that is.
+    there is may serve it or not, so none is to be asked for. `excluded`: where the literals begin of the values that
+    the wanted rows do not have, all of them. `unless_text`: what it is where the column is no text, for a cast to text
+    changes nothing of one that is.
     """
 
     searches: tuple[Search, ...] = ()
@@ -89,6 +91,7 @@ class Alternative(msgspec.Struct, frozen=True):
     helper: Helper = ""
     expression: Expression | None = None
     is_doubtful: bool = False
+    excluded: tuple[int, ...] = ()
     unless_text: "Alternative | None" = None
 
     @property

@@ -291,6 +291,10 @@ class _Reader:
             return self.found_by(inner, columns, "not null")
         if isinstance(inner, exp.Column):
             return self.read_boolean(inner, is_true=False)
+        if isinstance(inner, exp.EQ) and self.list_plain(inner.this):
+            return self.read_others(node, "<> cannot use an index", inner.this, [inner.expression])
+        if isinstance(inner, exp.In) and not inner.args.get("query"):
+            return self.read_others(node, "NOT IN cannot use an index", inner.this, inner.expressions)
         if isinstance(inner, (exp.Is, *_RANGES)):
             self.note_search(self.list_columns(inner), None)
             return self.judge_condition(inner)
@@ -322,10 +326,25 @@ class _Reader:
                 self.note_search(columns, not node.expression.this)
                 return Alternative((Search(columns[0]),))
             return self.read_comparison(node)
-        return self.build_blocked(node, "<> cannot use an index")
+        left, right = sorted((node.this, node.expression), key=lambda side: not self.list_plain(side))
+        return self.read_others(node, "<> cannot use an index", left, [right])
+
+    def read_others(self, node: Node, obstacle: str, side: Node, values: Sequence[Node]) -> Alternative:
+        """The rows that have other values of a column than the given ones: few, where most have one of these."""
+        columns, known = self.list_plain(side), [self.read_value(value) for value in values]
+        places = [place for each in known for place in each or () if not isinstance(place, bool)]
+        is_known = (
+            len(columns) == 1 and all(known) and not any(isinstance(value.unnest(), exp.Boolean) for value in values)
+        )
+        found = self.build_blocked(node, obstacle, "others" if is_known else "")
+        return replace(found, excluded=tuple(places)) if is_known else found
 
     def read_distinction(self, node: Node) -> Alternative:
-        return self.build_blocked(node, "IS DISTINCT FROM cannot use an index")
+        """IS DISTINCT FROM; IS NOT DISTINCT FROM is an equality that no index is searched for."""
+        if isinstance(node, exp.NullSafeNEQ):
+            return self.build_blocked(node, "IS DISTINCT FROM cannot use an index")
+        is_plain = len(self.list_plain(node.this)) == 1 and self.read_value(node.expression) is not None
+        return self.build_blocked(node, "IS NOT DISTINCT FROM cannot use an index", "equality" if is_plain else "")
 
     def read_membership(self, node: Node) -> Alternative:
         """IN a list, and IS NULL and its like."""
@@ -385,8 +404,9 @@ class _Reader:
             return self.build_blocked(node, "a negation cannot use an index")
         pattern = node.expression.unnest()
         is_free = pattern.name == "%x" if isinstance(node, exp.ILike) else not pattern.name.startswith("^")
-        helps = isinstance(pattern, exp.Literal) and is_free and self.list_plain(node.this)
-        return self.build_blocked(node, "ILIKE or regular expression", "trigrams" if helps else "")
+        helps = isinstance(pattern, exp.Literal) and self.list_plain(node.this)
+        helper: Helper = "trigrams" if is_free else "folded" if _has_no_wildcard(node) else ""
+        return self.build_blocked(node, "ILIKE or regular expression", helper if helps else "")
 
     def read_escaped(self, node: Node) -> Alternative:
         """With an escape character of its own a pattern's wildcard may be none."""
@@ -487,6 +507,12 @@ _JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Alternative]], ...] = (
     ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.read_pattern),
     (exp.Escape, _Reader.read_escaped),
 )
+
+
+def _has_no_wildcard(node: Node) -> bool:
+    """It is an ILIKE with a pattern that is a value."""
+    pattern = node.expression.unnest().name
+    return isinstance(node, exp.ILike) and stand_in_number(pattern) is not None and not pattern.endswith("%")
 
 
 def _holds_truth(values: set[int | bool], wanted: bool) -> bool:

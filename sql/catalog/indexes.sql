@@ -50,7 +50,11 @@ SELECT
     -- The predicate is one `column IS NOT NULL` and nothing else.
     coalesce(
         i.indpred::pg_catalog.text ~ '^\{NULLTEST :arg \{VAR [^{}]*\} :nulltesttype 1 [^{}]*\}$', false
-    ) AS is_not_null
+    ) AS is_not_null,
+    -- Its first key is a function's result. Not of type bool: such a condition is searched by itself.
+    coalesce(
+        i.indkey[0] = 0 AND i.indexprs::pg_catalog.text ~ '^\(\{FUNCEXPR :funcid [0-9]+ :funcresulttype (?!16 )', false
+    ) AS begins_with_function
 FROM pg_catalog.pg_index AS i
 JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid
 JOIN pg_catalog.pg_am AS am ON am.oid = c.relam

@@ -314,6 +314,60 @@ _PARTED = (
 )
 _RANGES = "as long_query: of a range type it is not known how many rows contain a value"
 
+#: Queues of which nearly all rows have one value, and statements that want the others.
+OTHERS = (
+    Search("that are not done", "update jobs set kind = naps(id) where state <> 'done'", True, _AGES),
+    Search(
+        "that Django excludes",
+        'update "jobs" set "kind" = naps(id) where not ("jobs"."state" = \'done\')',
+        True,
+        _AGES,
+    ),
+    Search(
+        "that are neither done nor lost",
+        "delete from jobs where state not in ('done', 'lost') and naps(id) > 0",
+        True,
+        _AGES,
+    ),
+    Search(
+        "that are not done by age",
+        "select naps(id) from jobs where state != 'done' order by created_at limit 5 for update skip locked",
+        True,
+        _AGES,
+    ),
+    Search("that are not ready", "update jobs set kind = naps(id) where state <> 'ready'", False, _AGES),
+    Search(
+        "that are not done or old",
+        "update jobs set kind = naps(id) where state <> 'done' or created_at < now()",
+        False,
+        _AGES,
+    ),
+    Search(
+        "that are not one of three kinds",
+        "update jobs set kind = naps(id) where kind not in (1, 2)",
+        False,
+        _AGES,
+    ),
+    Search(
+        "that are not done with a partial index",
+        "update jobs set kind = naps(id) where state <> 'done'",
+        False,
+        f"{_AGES}; create index on jobs (priority) where state <> 'done'",
+    ),
+    Search(
+        "by a reference whose lower case has an index",
+        "update jobs set kind = naps(id) where ref = 'r7'",
+        True,
+        f"{_AGES}; create unique index on jobs (lower(ref))",
+    ),
+    Search(
+        "by a reference whose cast has an index",
+        "update jobs set kind = naps(id) where ref = 'r7'",
+        False,
+        f"{_AGES}; create index on jobs ((ref::varchar))",
+    ),
+)
+
 #: Conditions as frameworks write them.
 CONDITIONS = (
     Search("by a key cast to text", "update jobs set kind = naps(id) where id::text = '7'", True, _MAILS),
@@ -507,7 +561,7 @@ CONDITIONS = (
     ),
 )
 
-SEARCHES = (*PULLS, *SEMI_JOINS, *CONDITIONS)
+SEARCHES = (*PULLS, *SEMI_JOINS, *OTHERS, *CONDITIONS)
 
 _READ, _WRITE, _ROW, _CHANGE = (
     "select from orders",

@@ -22,6 +22,14 @@ _INDEXES = """
     where i.indrelid >= 16384 and c.relkind = 'i'
 """
 
+#: Values of a statement that stand as `?` in the advice.
+_LEFT_OUT = {
+    "that are not done": "'done'",
+    "that Django excludes": "'done'",
+    "that are neither done nor lost": "'done', 'lost'",
+    "that are not done by age": "'done'",
+}
+
 _REWRITTEN = {"by a tag as any": "update jobs set kind = naps(id) where tags @> array['t7']"}
 
 _MERGE = Search(
@@ -37,9 +45,9 @@ def indexes(scene: Scene) -> set[str]:
     return {name for (name,) in scene.admin.execute(_INDEXES).fetchall()}
 
 
-def assert_used(scene: Scene, facts: BlockerReport, statement: str) -> None:
+def assert_used(scene: Scene, facts: BlockerReport, statement: str, values: str = "") -> None:
     before = indexes(scene)
-    create(scene, facts)
+    create(scene, facts, values)
     scene.admin.execute("analyze")
     new = indexes(scene) - before
     plan = str(scene.admin.execute(f"explain (costs off) {statement}").fetchall())
@@ -60,7 +68,7 @@ def test_index_for_a_labelled_scene_is_used(scene: Scene, search: Search) -> Non
     scene.admin.execute(TABLES)
     facts = blocker(scene.dsn, stage_search(scene, search))
     # What the advice asks to write in another way is written so.
-    assert_used(scene, facts, _REWRITTEN.get(search.name, search.statement))
+    assert_used(scene, facts, _REWRITTEN.get(search.name, search.statement), _LEFT_OUT.get(search.name, ""))
 
 
 @pytest.mark.since(15)
@@ -83,11 +91,18 @@ _WITH_INDEX = {name: where for name, (where, _, missing) in UNSERVED.items() if 
 _WITH_INDEX |= {name: where for name, (where, *_) in HIDDEN.items() if name not in ("a calculation", "a default")}
 
 
+#: What the advice asks to write in another way.
+_WRITTEN_SO = {
+    "a day": "at >= '2026-01-07' and at < '2026-01-08'",
+    "a value that ignores case": "lower(email) = '7@x'",
+    "an equality that knows NULL": "customer_id = 7",
+}
+
+
 @pytest.mark.parametrize("name", _WITH_INDEX)
 def test_index_for_a_condition_is_used(wide: Scene, name: str) -> None:
     where, index = _WITH_INDEX[name], (UNSERVED | HIDDEN)[name][1]
     facts = facts_of(wide, where, index)
     assert facts.classification == "unindexed_scan"
-    if name == "a day":
-        where = "at >= '2026-01-07' and at < '2026-01-08'"
+    where = _WRITTEN_SO.get(name, where)
     assert_used(wide, facts, f"select * from orders where {where}")

@@ -7,6 +7,8 @@ the most common values of its column. Where our role may not read the statistics
 is an index on the column that cannot be used. A plain index does not serve a value computed from a column (a cast, a
 calculation, a function of the server), nor a pattern that begins with a wildcard. An index on the expression, or on
 trigrams, would.
+A condition on all values but some (`state <> 'done'`) counts where nearly all rows have these, for a partial index
+would serve it. An index on a function of a column serves no condition on the column itself.
 A foreign key may be the cause, too. The statement deletes or changes rows that a large table references by columns
 without an index. Then the server searches that table for each row, and no plan shows it. The check has begun if the
 session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
@@ -31,8 +33,13 @@ from pgdoctor.diagnosis.blocker import held_locks
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.cause import Cause
 from pgdoctor.diagnosis.index_advice.expression_index import is_day_of, write_key
-from pgdoctor.diagnosis.index_advice.index_match import TEXTS, IndexedTable
-from pgdoctor.diagnosis.index_advice.missing_index import find_defeated_column, missing_keys, partial_index
+from pgdoctor.diagnosis.index_advice.index_match import LARGE_SHARE, TEXTS, IndexedTable
+from pgdoctor.diagnosis.index_advice.missing_index import (
+    find_defeated_column,
+    index_of_others,
+    missing_keys,
+    partial_index,
+)
 from pgdoctor.diagnosis.index_advice.scanned_tables import (
     BIG_TABLE_ROWS,
     CHANGE_LOCK,
@@ -159,6 +166,7 @@ _Reason = tuple[list[str], str]
 def _find_reasons(table: IndexedTable, asked: Conditions, text: str) -> Iterator[_Reason]:
     yield from _find_defeated(table, asked.filters)
     yield from _find_missing(table, asked)
+    yield from _find_others(table, asked)
     yield from _find_hidden(table, asked.filters, text)
 
 
@@ -186,6 +194,23 @@ def _find_missing(table: IndexedTable, asked: Conditions) -> Iterator[_Reason]:
         yield why, advice or _index_to_create(table, keys)
 
 
+def _find_others(table: IndexedTable, asked: Conditions) -> Iterator[_Reason]:
+    """It wants the few rows that have not the value which most rows have."""
+    arms = (each.arms[0] for each in asked.filters if len(each.arms) == 1 and each.arms[0].helper == "others")
+    for arm in arms:
+        share = table.share_of_others(arm.mentions[0])
+        if share is not None and share <= LARGE_SHARE:
+            column, advised = table.format_column(arm.mentions[0]), index_of_others(table, asked, arm)
+            index = _index_to_create(table, [advised.key], where=advised.where)
+            yield (
+                [
+                    f"no index serves its condition on {column} ({arm.obstacle})",
+                    f"statistics: about {_format_percent(share)} of the rows have another value of {column}",
+                ],
+                f"{index}, with the statement's own values in the place of ?",
+            )
+
+
 def _find_hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> Iterator[_Reason]:
     """The condition is on an expression of a column, which no plain index serves."""
     arms = (each.arms[0] for each in filters if len(each.arms) == 1)
@@ -197,7 +222,7 @@ def _find_hidden(table: IndexedTable, filters: Sequence[Filter], text: str) -> I
 
 def _would_help(arm: Alternative, table: IndexedTable) -> bool:
     """An index of the kind that the condition calls for can be made, and finds few rows for all that is known."""
-    if len(arm.mentions) != 1 or not table.is_selective(Search(arm.mentions[0])):
+    if len(arm.mentions) != 1 or arm.helper == "others" or not table.is_selective(Search(arm.mentions[0])):
         return False
     column = table.columns.get(arm.mentions[0])
     kind = column.type if column else ""
@@ -210,6 +235,10 @@ def _would_help(arm: Alternative, table: IndexedTable) -> bool:
             return kind == "jsonb" or kind.startswith("_")  # The types of arrays are called so.
         case "element":
             return kind.startswith("_")
+        case "folded":  # What has no case is still found by a plain index.
+            return kind in TEXTS and not table.has_plain_index(arm.mentions[0])
+        case "equality":
+            return table.is_selective(Search(arm.mentions[0], "null"))
         case _:
             return True
 
@@ -226,6 +255,13 @@ def _advise_index(table: IndexedTable, arm: Alternative, text: str) -> str:
         case "element":
             index = _index_to_create(table, [column], " USING gin")
             return f"write {column} @> ARRAY[...] in the place of ANY, and {index}"
+        case "folded":
+            index = _index_to_create(table, [f"lower({column})"])
+            return f"compare lower({column}) with a value in lower case, and {index}"
+        case "equality":
+            equal = f"write {column} = in the place of IS NOT DISTINCT FROM"
+            is_served = table.has_plain_index(arm.mentions[0])
+            return equal if is_served else f"{equal}, and {_index_to_create(table, [column])}"
         case _:
             return _help_for_expression(table, arm, text)
 

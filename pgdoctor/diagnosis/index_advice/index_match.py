@@ -43,9 +43,9 @@ class IndexedTable:
         self.relation = relation
         self.columns = relation.columns or {}
         #: By column: the share of the rows that have one of the values that the statement gives.
-        self.value_shares = {
-            each.column: each.share for each in snapshot.value_shares.get(node, ()) if each.table == relation.oid
-        }
+        shares = [each for each in snapshot.value_shares.get(node, ()) if each.table == relation.oid]
+        self.value_shares = {each.column: each.share for each in shares if not each.is_excluded}
+        self._excluded_shares = {each.column: each.share for each in shares if each.is_excluded}
         self._trusts_hidden = trusts_hidden
         self._snapshot = snapshot
         self._can_skip = snapshot.server.version_num >= _SKIP_SCAN
@@ -90,6 +90,10 @@ class IndexedTable:
             for index in self._list_indexes()
             for name in (*index.expression_columns, *(key.column for key in index.keys if key.column))
         )
+
+    def has_plain_index(self, name: str) -> bool:
+        """An index of one of its parts has the column among its keys."""
+        return any(key.column == name for index in self._list_indexes() for key in index.keys)
 
     def _list_indexes(self) -> Iterator[IndexInfo]:
         """Those of all its parts, and its own."""
@@ -173,6 +177,13 @@ class IndexedTable:
             return None
         return min(search.values * (1 - column.null_share) / max(self.distinct_values(column) or 1.0, 1.0), 1.0)
 
+    def share_of_others(self, name: str) -> float | None:
+        """The share of the rows that have another value of a column than those left out; None where not known."""
+        column = self.columns.get(name)
+        if column is None or column.null_share is None or column.is_partition_key or name not in self._excluded_shares:
+            return None
+        return max(1 - column.null_share - self._excluded_shares[name], 0.0)
+
     def distinct_values(self, column: ColumnStats) -> float | None:
         """How many different values a column has; None where that is not known."""
         count = column.distinct_values
@@ -235,7 +246,8 @@ class IndexedTable:
     def _serves_arm(self, arm: Alternative, index: IndexInfo) -> bool:
         about = {*arm.columns, *arm.mentions}
         first = index.keys[0]
-        if first.column is None and about & {*index.expression_columns, "*"}:
+        is_plain = bool(arm.searches) and index.begins_with_function
+        if first.column is None and about & {*index.expression_columns, "*"} and not is_plain:
             return True
         # A partial index is enough where its predicate is the condition itself.
         is_implied = index.is_not_null and all(search.operator != "not null" for search in arm.searches)

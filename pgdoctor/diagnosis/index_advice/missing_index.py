@@ -67,6 +67,14 @@ def partial_index(table: IndexedTable, asked: Conditions) -> PartialIndex | None
     return None
 
 
+def index_of_others(table: IndexedTable, asked: Conditions, arm: Alternative) -> PartialIndex:
+    """An index on the rows that have another value of a column than those left out, which stand as `?`."""
+    column = table.format_column(arm.mentions[0])
+    order = _list_order(table, asked.sorted_by, ())
+    where = f"{column} <> ?" if len(arm.excluded) == 1 else f"{column} NOT IN (?)"
+    return PartialIndex(", ".join(order) or column, where)
+
+
 def _predicate_of(table: IndexedTable, search: Search, given: Sequence[GivenValues]) -> str:
     """The condition on a truth value or on NULL as a predicate; empty where it is none."""
     if search.operator == "null":

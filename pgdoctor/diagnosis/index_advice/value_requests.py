@@ -4,13 +4,13 @@ Of a queue table most rows are done, and a statement asks for the few that are n
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.index_advice.scanned_tables import BIG_TABLE_ROWS, find_scanned_tables, find_ties, parts_locked
 from pgdoctor.model.snapshot import ColumnStats, Snapshot
 from pgdoctor.model.waits import wait_graph
-from pgdoctor.sqltext.conditions import GivenValues
+from pgdoctor.sqltext.conditions import Filter, GivenValues
 from pgdoctor.sqltext.lexer import read_literal
 
 #: Blockers that are asked about in one poll, the widest reach first, and values of one column.
@@ -26,18 +26,21 @@ _TRUTHS = {"t": "t", "true": "t", "1": "t", "f": "f", "false": "f", "0": "f"}
 
 
 class ValueRequest:
-    """The values of one column that a blocker's statement asks for, as the server writes them.
+    """The values of one column that a blocker's statement asks for, or leaves out, as the server writes them.
 
     No struct, so that nothing prints or stores it: the values are user data.
     """
 
-    __slots__ = ("column", "node", "table", "values")
+    __slots__ = ("column", "is_excluded", "node", "table", "values")
 
-    def __init__(self, node: int, table: int, column: ColumnStats, values: tuple[str, ...]) -> None:
+    def __init__(
+        self, node: int, table: int, column: ColumnStats, values: tuple[str, ...], *, is_excluded: bool = False
+    ) -> None:
         self.node = node
         self.table = table
         self.column = column
         self.values = values
+        self.is_excluded = is_excluded
 
 
 def value_requests(snapshot: Snapshot) -> tuple[ValueRequest, ...]:
@@ -80,15 +83,24 @@ def _running_blockers(snapshot: Snapshot) -> Iterator[BlockerFacts]:
 def _build_requests(facts: BlockerFacts) -> Iterator[ValueRequest]:
     text = facts.session.statement if facts.session else None
     for table, asked in find_scanned_tables(facts, trusts_hidden=True):
-        if not asked.given or table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:
+        left_out = _list_excluded(asked.filters)
+        if not (asked.given or left_out) or table.unserved_rows(asked.filters, parts_locked(facts)) < BIG_TABLE_ROWS:
             continue
-        for each in asked.given:
+        for each, is_excluded in [*((given, False) for given in asked.given), *((other, True) for other in left_out)]:
             column = table.columns.get(each.column)
             if column is None or column.is_hidden or column.is_partition_key:
                 continue
             values = _read_values(each, column, text or "")
             if values:
-                yield ValueRequest(facts.node, table.relation.oid, column, values)
+                yield ValueRequest(facts.node, table.relation.oid, column, values, is_excluded=is_excluded)
+
+
+def _list_excluded(filters: Sequence[Filter]) -> list[GivenValues]:
+    """By column, the values that no wanted row has. Conditions in an OR say nothing of all rows."""
+    found: dict[str, tuple[int, ...]] = {}
+    for arm in (each.arms[0] for each in filters if len(each.arms) == 1 and each.arms[0].excluded):
+        found[arm.mentions[0]] = found.get(arm.mentions[0], ()) + arm.excluded
+    return [GivenValues(column, places) for column, places in found.items()]
 
 
 def _read_values(given: GivenValues, column: ColumnStats, text: str) -> tuple[str, ...]:

@@ -34,6 +34,9 @@ SERVED = {
     "the primary key": ("id between 7 and 50", ""),
     "the primary key and another": ("id < 50 and customer_id = 7", ""),
     "an inequality": ("customer_id <> 1", ""),
+    "an inequality, of what is rare": ("half <> 9", ""),
+    "an inequality, of what half the rows have": ("half <> 0", ""),
+    "an inequality in an arm of OR": ("state <> '3' or common", ""),
     "an expression nobody can judge": ("slow(customer_id) = 7", ""),
     "a value of a function of one's own, which may change": ("customer_id = slow(7)", ""),
     "leading column": ("customer_id = 7", "(customer_id, v)"),
@@ -45,6 +48,8 @@ SERVED = {
     "partial, perhaps implied": ("customer_id = 7", "(customer_id) where customer_id < 100"),
     "partial, on another column": ("customer_id = 7", "(id) where customer_id = 7"),
     "on the expression": ("lower(email) = '7@x'", "(lower(email))"),
+    "on the column as it is, by a cast of its type": ("email = '7@x'", "((email::varchar))"),
+    "on the condition": ("customer_id = 7", "((customer_id = 7))"),
     "on another expression of the column": ("lower(email) = '7@x'", "(upper(email))"),
     "hash for a value": ("customer_id = 7", "using hash (customer_id)"),
     "brin": ("customer_id = 7", "using brin (customer_id)"),
@@ -88,6 +93,8 @@ UNSERVED = {
     "a column that all rows share is left out": ("customer_id = 7 and v = 0", "", "(customer_id)"),
     "second place behind many values": ("customer_id = 7", "(id, customer_id)", "(customer_id)"),
     "an expression of another column": ("customer_id = 7", "(abs(id))", "(customer_id)"),
+    "a function of the column": ("email = '7@x'", "(lower(email))", "(email)"),
+    "a calculation of the column": ("customer_id = 7", "(abs(customer_id))", "(customer_id)"),
     "partial, on what is not asked for": ("customer_id = 7", "(customer_id) where v = 0", "(customer_id)"),
     "a range with two ends": ("customer_id between 7 and 8", "", "(customer_id)"),
     "one value that a query gives": ("customer_id = (select 7)", "", "(customer_id)"),
@@ -149,6 +156,20 @@ HIDDEN = {
         "gin_trgm_ops)",
     ),
     "a pattern that ignores case": ("email ilike '%7@X'", "(email)", "ILIKE or regular", "(email gin_trgm_ops)"),
+    "a value that ignores case": (
+        "email ilike '7@X'",
+        "",
+        "ILIKE or regular",
+        "compare lower(email) with a value in lower case, and CREATE INDEX CONCURRENTLY ON public.orders "
+        "(lower(email))",
+    ),
+    "an equality that knows NULL": (
+        "customer_id is not distinct from 7",
+        "",
+        "IS NOT DISTINCT FROM",
+        "write customer_id = in the place of IS NOT DISTINCT FROM, and CREATE INDEX CONCURRENTLY ON public.orders "
+        "(customer_id)",
+    ),
     "a regular expression": ("email ~ '[7]@x'", "(email)", "regular expression", "(email gin_trgm_ops)"),
     "a part": ("tags @> array[7]", "(tags)", "no btree serves", "ON public.orders USING gin (tags)"),
 }
@@ -188,12 +209,14 @@ def facts_of(scene: Scene, where: str, index: str) -> BlockerReport:
     return blocker(scene.dsn, worker.pid)
 
 
-def create(scene: Scene, facts: BlockerReport) -> None:
-    """Do what is said to be done before it runs again, as it stands."""
+def create(scene: Scene, facts: BlockerReport, values: str = "") -> None:
+    """Do what is said to be done before it runs again, as it stands. `values`: what belongs in the place of `?`."""
     everybody = "from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
     scene.admin.execute(f"select pg_terminate_backend(pid) {everybody}")
     scene.wait_until(lambda: not scene.admin.execute(f"select {everybody}").fetchall())
-    for statement in re.split("; ", facts.recommendation.reason.partition("before it runs again: ")[2]):
+    told = facts.recommendation.reason.partition("before it runs again: ")[2]
+    told = told.partition(", with the statement's own values")[0].replace("?", values) if values else told
+    for statement in re.split("; ", told):
         scene.admin.execute(statement[statement.index("CREATE") :])
 
 
