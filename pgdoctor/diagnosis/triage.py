@@ -14,10 +14,17 @@ from pgdoctor.diagnosis.change_ranking import LASTING, describe_change, rank_cha
 from pgdoctor.diagnosis.internal_waits import InternalWait, explain_internal_waits
 from pgdoctor.diagnosis.recommendation import Advice, recommend
 from pgdoctor.diagnosis.waiting_request import find_request
-from pgdoctor.formatting import format_blockers, format_client, format_count, format_duration, format_size
+from pgdoctor.formatting import (
+    duration_between,
+    format_blockers,
+    format_client,
+    format_count,
+    format_duration,
+    format_size,
+)
 from pgdoctor.model.diagnosis import Blocker, Diagnosis, Finding
 from pgdoctor.model.server_context import Rates, RecentChange, ServerContext, Standby
-from pgdoctor.model.waits import oldest_wait
+from pgdoctor.model.waits import longest_bounds, oldest_wait
 
 #: What an active session may wait for: event type and event; CPU and None where it does not wait.
 Event = tuple[str, str | None]
@@ -39,8 +46,12 @@ _ABOUT_CONNECTIONS = {
 #: wrong.
 _LONG_SECONDS = 1.0
 
-#: Waits for what DDL and applications lock. A queue for a row is judged by how long its statements have waited.
+#: Waits for what DDL and applications lock; and those for rows, which count only behind a session that blocks for long,
+#: or where a row changes hands and the statements have waited for so many seconds: under any write load rows are waited
+#: for.
 _BROWNOUT = (("Lock", "relation"), ("Lock", "object"), ("Lock", "advisory"))
+_ROWS = (("Lock", "transactionid"), ("Lock", "tuple"))
+_LONG_IN_A_HOT_QUEUE = 0.5
 
 #: Active sessions on average; below that the server has next to nothing to do.
 _BUSY = 0.5
@@ -207,11 +218,27 @@ def _describe_brownout(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> st
 
     A request that gives up and is tried again makes such waits; the last snapshot may find no session blocked.
     """
-    busy, waiting = sum(waits.values()), sum(waits.get(event, 0.0) for event in _BROWNOUT)
+    counted = (*_BROWNOUT, *_ROWS) if _is_row_contested(diagnosis) else _BROWNOUT
+    busy, waiting = sum(waits.values()), sum(waits.get(event, 0.0) for event in counted)
     if _is_hurt(diagnosis) or waiting < 1.0 or waiting < _MOST * busy:
         return ""
     share, retry = _format_share(waiting, busy), _describe_retry(diagnosis)
     return f"{share} waited for locks while observed, each only briefly{retry}"
+
+
+def _is_row_contested(diagnosis: Diagnosis) -> bool:
+    """The waits for rows are more than those of any write load."""
+    if (_bound_moving_wait(diagnosis) or 0.0) >= _LONG_IN_A_HOT_QUEUE:
+        return True
+    lasting = (root.session for root in _find_roots(diagnosis, 0.0) if root.session and not root.changes_hands)
+    ages = (diagnosis.snapshot.seconds_since(session.xact_start) for session in lasting)
+    return any((age or 0.0) >= _LONG_SECONDS for age in ages)
+
+
+def _bound_moving_wait(diagnosis: Diagnosis) -> float | None:
+    """Seconds for which a statement has been blocked at most that queues for a lock which changes hands."""
+    sessions = diagnosis.snapshot.sessions
+    return longest_bounds(diagnosis.snapshot, [sessions[pid] for pid in diagnosis.find_moving()]).most
 
 
 def _describe_retry(diagnosis: Diagnosis) -> str:
@@ -228,7 +255,9 @@ def _write_summary(diagnosis: Diagnosis) -> str:
     blocked = _find_blocked(diagnosis)
     if blocked:
         sessions = diagnosis.snapshot.sessions
-        longest = format_duration(oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked)))
+        least = oldest_wait(diagnosis.snapshot, (sessions[pid] for pid in blocked))
+        most = _bound_moving_wait(diagnosis)
+        longest = duration_between(least, most if most is not None and most > (least or 0.0) else None)
         circles = sum(not blocked.isdisjoint(circle) for circle in diagnosis.graph.cycles)
         blockers = format_blockers(len(list(_find_roots(diagnosis))), circles)
         return f"{format_count(len(blocked), 'session')} blocked by {blockers}, the longest for {longest}"

@@ -68,6 +68,20 @@ def test_short_waits_for_rows_are_the_usual_load():
     assert triage(seen(), busy).hurt is False
 
 
+@pytest.mark.parametrize(("seconds", "hurt"), [(5.0, True), (0.2, False)])
+def test_waits_for_rows_count_behind_a_session_that_blocks_for_long(seconds, hurt):
+    """The waiters give up by statement_timeout and come again."""
+    row = {"locktype": "transactionid", "transactionid": 9, "database": None, "relation": None}
+    held = lock(1, "ExclusiveLock", granted=True, **row)
+    holder = session(1, state="idle in transaction", locks=(held,), xact_start=ago(seconds), state_change=ago(seconds))
+    asked = lock(2, "ShareLock", granted=False, seconds=0.1, **row)
+    waiter = session(2, blockers=(1,), locks=(asked,), xact_start=ago(0.1), query_start=ago(0.1))
+    busy = [ActivitySample({("Lock", "transactionid"): 1, ("Lock", "tuple"): 5})]
+    found = triage(diagnose(snapshot([holder, waiter])), busy)
+    assert found.hurt is hurt
+    assert [root.node for root in found.roots] == ([1] if hurt else [])
+
+
 def test_brownout_names_the_request_that_is_retried():
     alter = RecentChange(ago(1), "ddl", 'alter table orders by "deploy"', times=3, first=ago(8))
     found = triage(seen(around=ServerContext(read_at=NOW, changes=(alter,))), samples((5, 0), (0, 0)))

@@ -38,8 +38,9 @@ def describe_hold_time(facts: BlockerFacts) -> str:
 def _describe_transaction(facts: BlockerFacts) -> Iterator[str]:
     """What is waited for by waiting for its transaction."""
     if "transactionid" in facts.contested_types and facts.blocking_table is not None:
-        are_keys = bool(facts.sampled_waiters) and all(map(waits_for_key, facts.sampled_waiters))
-        name = facts.blocking_table.name
+        table, waiters = facts.blocking_table, facts.sampled_waiters
+        are_keys = bool(waiters) and all(waits_for_key(facts.snapshot, waiter, table) for waiter in waiters)
+        name = table.name
         yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
     if "transactionid" in facts.contested_types and any(map(builds_snapshot, facts.sampled_waiters)):
         yield "a transaction whose end a new replication slot waits for"

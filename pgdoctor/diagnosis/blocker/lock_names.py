@@ -4,6 +4,8 @@ Source: PostgreSQL documentation, "pg_locks"; the NOTIFY queue from `PreCommit_N
 `ginInsertCleanup` in ginfast.c. OIDs of system catalogs are the same on every server.
 """
 
+from collections.abc import Sequence
+
 from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.snapshot import Lock, Relation, Session, Snapshot
 from pgdoctor.sqltext import statement
@@ -106,7 +108,7 @@ def describe_wait(snapshot: Snapshot, waiter: Session, request: Lock, table: Rel
     match request.locktype:
         case "transactionid" if builds_snapshot(waiter):
             return f"the end of transaction {request.transactionid}, to begin logical decoding"
-        case "transactionid" if waits_for_key(waiter):
+        case "transactionid" if waits_for_key(snapshot, waiter, table):
             verb = "has inserted" if statement.read_statement(blocker).kind in _INSERTS else "has written"
             return f"a key{f' of {name}' if name else ''} that transaction {request.transactionid} {verb}"
         case "transactionid" if _may_wait_for_key(waiter, blocker):
@@ -161,13 +163,31 @@ def builds_snapshot(waiter: Session) -> bool:
     return waiter.backend_type == "walsender" or _NEW_SLOT in (waiter.statement or "").lower()
 
 
-def waits_for_key(waiter: Session) -> bool:
-    """It inserts, and stands in no row's queue: it waits for the end of a transaction that has written its key."""
+def waits_for_key(snapshot: Snapshot, waiter: Session, table: Relation | None) -> bool:
+    """It inserts, and stands in no row's queue: it waits for the end of a transaction that has written its key.
+
+    `table`: what it waits for. A trigger may want a row of another table than that of the statement.
+    """
     if any(lock.locktype == "tuple" for lock in waiter.held):
         return False
     if not any(lock.locktype == "transactionid" for lock in waiter.requests):
         return False
-    return statement.read_statement(waiter.statement or "", truncated=waiter.truncated).kind in _INSERTS
+    text = statement.read_statement(waiter.statement or "", truncated=waiter.truncated)
+    if text.kind not in _INSERTS:
+        return False
+    is_of_table = table is not None and _is_named(table, text.targets)
+    return text.kind in DDL or is_of_table or _writes_one_table(snapshot, waiter)
+
+
+def _writes_one_table(snapshot: Snapshot, session: Session) -> bool:
+    written = (snapshot.table_of(lock) for lock in session.held if lock.mode == "RowExclusiveLock")
+    return len({table.oid for table in written if table is not None}) <= 1
+
+
+def _is_named(table: Relation, names: Sequence[str]) -> bool:
+    """A statement calls it by one of these names, with or without a schema."""
+    bare = {name.rpartition(".")[2] for name in names}
+    return table.name.rpartition(".")[2].strip('"') in bare
 
 
 def _may_wait_for_key(waiter: Session, blocker: str) -> bool:

@@ -118,6 +118,35 @@ def test_row_of_a_parent_is_no_key_for_an_insert(scene: Scene) -> None:
     assert wait.waits_for == "a row of public.parent"
 
 
+def test_row_that_a_trigger_of_an_insert_wants_is_no_key(scene: Scene) -> None:
+    """Behind a row that has changed hands a waiter holds no tuple lock, which would name the row."""
+    scene.admin.execute("create table totals (v int); insert into totals values (0); create table sales (v int)")
+    scene.admin.execute(
+        "create function add_up() returns trigger language plpgsql as "
+        "'begin update totals set v = v + new.v; return new; end'"
+    )
+    scene.admin.execute("create trigger add_up after insert on sales for each row execute function add_up()")
+    first, second, third = scene.client("insert into sales values (1)"), scene.client(), scene.client()
+    second.block("insert into sales values (2)")
+    third.block("insert into sales values (3)")
+    first.run("commit")
+    second.finish()
+    scene.wait_until(lambda: "transactionid" in third.shown())
+    wait = next(each for each in look(scene.dsn).waits if each.blocked_pid == third.pid)
+    assert wait.blocking_pid == second.pid
+    assert wait.waits_for is not None
+    assert wait.waits_for.startswith("a row")
+
+
+def test_second_table_of_a_transaction_still_names_its_key(scene: Scene) -> None:
+    scene.admin.execute("create table users (mail text unique); create table visits (v int)")
+    scene.client("insert into users values ('a')")
+    scene.client("insert into visits values (1)").block("insert into users values ('a')")
+    [wait] = look(scene.dsn).waits
+    assert wait.waits_for is not None
+    assert wait.waits_for.startswith("a key of public.users")
+
+
 def test_name_of_a_new_table_is_a_key_that_a_transaction_has_inserted(scene: Scene) -> None:
     scene.client("create table twice ()")
     scene.client().block("create table twice ()")
