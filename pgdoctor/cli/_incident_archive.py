@@ -63,12 +63,11 @@ def open_archive_journal(dsn: str, incident: str | None, since: datetime | None,
 
 async def fetch_shares(dsn: str, since: datetime) -> list[tuple[IncidentRecord, BlockerShare]]:
     """The blockers of incidents since a moment, each with what its incident came to. Raises ServerError."""
-    from pgdoctor.postgres.archive import check_archive
+    from pgdoctor.postgres.archive import fetch_archived_blockers
     from pgdoctor.postgres.connection import Connection
 
     async with await Connection.open(dsn, deadline=_DEADLINE) as connection:
-        await check_archive(connection)
-        return [_read_row(row) for row in await connection.fetch("archived_blockers", since=since)]
+        return [_read_row(row) for row in await fetch_archived_blockers(connection, since)]
 
 
 def _read_row(row: Any) -> tuple[IncidentRecord, BlockerShare]:
@@ -102,11 +101,9 @@ def _read_row(row: Any) -> tuple[IncidentRecord, BlockerShare]:
 async def _fill_journal(
     journal: Journal, dsn: str, incident: str | None, since: datetime | None, details: Details
 ) -> None:
-    from pgdoctor.postgres.archive import check_archive
     from pgdoctor.postgres.connection import Connection
 
     async with await Connection.open(dsn, deadline=_DEADLINE) as connection:
-        await check_archive(connection)
         found = await _copy_entries(connection, journal, incident, since)
         latest = [(server, last) for server, entries in found.items() for last in latest_entries(entries)]
         latest.sort(key=lambda each: each[1].started)
@@ -134,11 +131,11 @@ async def _copy_entries(
 
 
 async def _copy_details(connection: Any, journal: Journal, server: str, last: IncidentRecord) -> None:
-    from pgdoctor.postgres.archive import fetch_archived_records
+    from pgdoctor.postgres.archive import fetch_archived_records, fetch_archived_snapshots
 
     first, end = last.started - BEFORE, last.at + AFTER
     for row in await fetch_archived_records(connection, DEEDS, first, end, server=server, most=_MOST):
         journal.append(row.server, row.kind, row.subject, row.body, row.at)
-    for row in await connection.fetch("archived_snapshots", incident=last.id):
+    for row in await fetch_archived_snapshots(connection, last.id):
         if row.server == server:
             journal.keep(server, last.id, row.body, row.at)

@@ -95,7 +95,8 @@ async def fetch_archived_records(
     most: int,
 ) -> Sequence[Any]:
     """Rows of `server`, `kind`, `subject`, `at`, `body`, in the order of time."""
-    return await connection.fetch(
+    return await _read_archive(
+        connection,
         "archived_records",
         kinds=list(kinds),
         since=since,
@@ -104,6 +105,22 @@ async def fetch_archived_records(
         server=server,
         most=most,
     )
+
+
+async def fetch_archived_snapshots(connection: Connection, incident: str) -> Sequence[Any]:
+    """Rows of `server`, `at`, `body` of the snapshots of an incident, in the order of time."""
+    return await _read_archive(connection, "archived_snapshots", incident=incident)
+
+
+async def fetch_archived_blockers(connection: Connection, since: datetime) -> Sequence[Any]:
+    """The blockers of incidents that began since a moment."""
+    return await _read_archive(connection, "archived_blockers", since=since)
+
+
+async def _read_archive(connection: Connection, name: str, **parameters: object) -> Sequence[Any]:
+    """The rows of a statement, after the archive was checked. Its owner may change it, so just before each read."""
+    await check_archive(connection)
+    return await connection.fetch(name, **parameters)
 
 
 async def _fetch_version(connection: Connection) -> int | None:
@@ -116,9 +133,11 @@ async def _fetch_version(connection: Connection) -> int | None:
         raise StatementFailed("the archive is a standby, which cannot be written to", sqlstate=None)
     if state.description is not None and found is None:
         raise StatementFailed("its schema pgdoctor_archive is not an archive of pgdoctor", sqlstate=None)
-    if not state.has_only_tables:
+    if not state.is_plain:
         raise StatementFailed(
-            "the schema pgdoctor_archive has a view, whose functions would run as this role: drop it", sqlstate=None
+            "the schema pgdoctor_archive has a view, or uses a function, an operator or a type of a user, whose code "
+            "would run as this role: drop it",
+            sqlstate=None,
         )
     return int(found[1]) if found else None
 

@@ -276,6 +276,47 @@ def test_archive_of_another_role_is_neither_written_nor_trusted(scene: Scene, ar
     complains(incidents(archive, "list"), 3, "the schema pgdoctor_archive has a view")
 
 
+#: What runs code of the archive's owner as the role that reads: while a statement is planned, or executed.
+_TRAPS = {
+    "predicate of an index": "create index trap on pgdoctor_archive.records (kind) where note('x') = 'x'",
+    "expression of an index": "create index trap on pgdoctor_archive.records ((note('x')))",
+    "constraint": "alter table pgdoctor_archive.records add constraint trap check (note('x') = 'x')",
+    "statistics": "create statistics pgdoctor_archive.trap on (note('x')), kind from pgdoctor_archive.records",
+    "key of a partition elsewhere": "create table trap partition of pgdoctor_archive.records"
+    " for values from ('2001-01-01') to ('2001-02-01') partition by list ((note('x') || kind))",
+    "cast of a type": "alter table pgdoctor_archive.snapshots alter incident type kind using row (incident)::kind",
+}
+
+
+@pytest.mark.parametrize("trap", _TRAPS)
+def test_no_code_of_the_archive_runs_as_its_reader(scene: Scene, archive: str, trap: str) -> None:
+    reader = scene.role("reader")
+
+    async def prepare(dsn: str) -> None:
+        async with await Connection.open(dsn) as connection:
+            await prepare_archive(connection)
+
+    asyncio.run(prepare(archive))
+    with psycopg.connect(archive, autocommit=True) as owner:
+        owner.execute("""
+            create schema traps; grant usage on schema traps, pgdoctor_archive to reader; set search_path = traps;
+            grant select on all tables in schema pgdoctor_archive to reader;
+            create function note(what text) returns text language plpgsql immutable as
+                $$ begin raise log 'TRAP'; return what; end $$;
+            create type kind as (x text);
+            create function name_kind(kind) returns text language sql as 'select ($1).x';
+            create cast (kind as text) with function name_kind(kind) as implicit;
+        """)
+        assert incidents(reader, "list").returncode == 0
+        # A key permits neither a change of type nor an expression as the key of partitions.
+        owner.execute("alter table pgdoctor_archive.records drop constraint records_pkey")
+        owner.execute("alter table pgdoctor_archive.snapshots drop constraint snapshots_pkey")
+        owner.execute("drop index pgdoctor_archive.snapshots_by_incident")
+        owner.execute(_TRAPS[trap])
+    complains(incidents(reader, "list"), 3, "uses a function, an operator or a type of a user")
+    complains(incidents(reader, "patterns"), 3, "uses a function, an operator or a type of a user")
+
+
 def test_database_without_an_archive_is_one_line(archive: str) -> None:
     complains(incidents(archive, "list"), 3, "the database has no archive")
     complains(incidents("host=127.0.0.1 port=1 connect_timeout=2", "list"), 3, "refused")
