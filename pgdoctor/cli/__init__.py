@@ -12,7 +12,7 @@ import click
 
 from pgdoctor import __version__
 from pgdoctor.cli._groups import Group, explain_option
-from pgdoctor.cli._output import accept_any_encoding
+from pgdoctor.cli._output import accept_any_encoding, format_error
 from pgdoctor.errors import PgdoctorError, without_connection_string
 
 
@@ -83,7 +83,7 @@ def main(arguments: list[str] | None = None) -> None:
         print_error(without_connection_string(error.format_message()) + hint)
         status = 2
     except PgdoctorError as error:
-        print_error(str(error))
+        print_error(format_error(error))
         status = error.exit_status
     except (click.Abort, KeyboardInterrupt):
         status = 130

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from pgdoctor.errors import PgdoctorError, Unreachable
 from pgdoctor.render.live.cells import Span
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -45,6 +46,15 @@ def write_lines(lines: Iterable[Span], *, err: bool = False) -> None:
     for line in lines:
         style = _COLOURS.get(line.style) if is_coloured else None
         click.echo(click.style(line.text, **style) if style and line.text else line.text, err=err)
+
+
+def format_error(error: PgdoctorError) -> str:
+    """The error in one line, with what to do where no connection could be made."""
+    if not isinstance(error, Unreachable):
+        return str(error)
+    from pgdoctor.render.unreachable import what_to_do
+
+    return f"{error}. {what_to_do(error.state)}"
 
 
 def write_json(body: bytes) -> None:

@@ -6,11 +6,9 @@ from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import DEADLINE, databases_option, run_coroutine
 from pgdoctor.cli._output import screen_width, wide_option, write_json, write_lines
 from pgdoctor.diagnosis.triage import Triage, triage
-from pgdoctor.errors import Unreachable
 from pgdoctor.escape import encode_json
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.triage import triage_facts, triage_lines
-from pgdoctor.render.unreachable import what_to_do
 
 
 @click.command()
@@ -26,10 +24,7 @@ def command(dsn: str, form: str, exit_code: bool, into_databases: bool, wide: bo
     The summary says whether clients are affected, since when, what has changed, which layer is at fault and what to do
     next. The command observes the server for two seconds.
     """
-    try:
-        found, diagnosis = run_coroutine(_observe_server(dsn, into_databases))
-    except Unreachable as error:
-        raise Unreachable(f"{error}. {what_to_do(error.state)}", error.state) from None
+    found, diagnosis = run_coroutine(_observe_server(dsn, into_databases))
     facts = triage_facts(found, diagnosis)
     if form == "json":
         write_json(encode_json(facts))

@@ -78,17 +78,6 @@ _SAID = tuple(
     )
 )
 
-#: What to do, where the text does not say so, by state.
-_HINTS = {
-    "too_many_connections_for_role": "the role has reached its own connection limit: close its other sessions, "
-    "or raise the limit (ALTER ROLE ... CONNECTION LIMIT 10)",
-    "too_many_connections_for_database": "the database has reached its own connection limit: use another database, "
-    "or raise the limit (ALTER DATABASE ... CONNECTION LIMIT)",
-    "login_hangs": "the login may wait for a catalog that each login reads, if a session holds a lock on it",
-    "unknown_database": "set another one, such as dbname=postgres; the default is the user's name",
-}
-_NO_PASSWORD = "set one by PGPASSFILE (~/.pgpass), PGSERVICE or PGPASSWORD"
-
 #: What libpq, and the driver, make of any shorter one.
 SHORTEST_CONNECT_TIMEOUT = 2
 
@@ -690,8 +679,7 @@ def connection_error(
     elif _is_about_locks(said):
         text = _LOCK_TABLE_FULL
     code = f"SQLSTATE {refusal.sqlstate}" if refusal else ""
-    hint = _NO_PASSWORD if _asks_for_password(error) else _HINTS.get(state)
-    return Unreachable(f"{target} {outcome}: {'; '.join(filter(None, (text, code, hint)))}", state)
+    return Unreachable(f"{target} {outcome}: {'; '.join(filter(None, (text, code)))}", state)
 
 
 def _state_of(error: psycopg.Error) -> str:

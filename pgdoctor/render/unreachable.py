@@ -3,9 +3,10 @@
 #: By the state of the connection.
 _WHAT_TO_DO = {
     "": "The agent has just started: wait for the first poll.",
-    "refused": "No server listens there: is PostgreSQL running, and are host and port right?",
-    "auth_failed": "The server rejects the role: check its password file and pg_hba.conf.",
-    "unknown_database": "There is no such database: check the DSN.",
+    "refused": "No server listens there: is PostgreSQL running, and are host and port (-h, -p, PGHOST, PGPORT) right?",
+    "auth_failed": "The server rejects the role: check its name, its password (PGPASSFILE, PGSERVICE "
+    "or PGPASSWORD) and pg_hba.conf.",
+    "unknown_database": "Name another database, such as dbname=postgres; the default is the user's name.",
     "too_many_connections": "No connection is free: close idle ones, and reserve one for pgdoctor "
     "(see: pgdoctor setup).",
     "too_many_connections_for_role": "pgdoctor's role has reached its connection limit: close its other sessions, or "

@@ -112,6 +112,6 @@ def test_the_limit_of_the_role_is_distinguished_from_a_full_server(scene: Scene)
     dsn = setup(scene, "setup_watcher")
     for _ in range(10):
         scene.client(user="setup_watcher")
-    with pytest.raises(Unreachable, match="reached its own connection limit") as refused:
+    with pytest.raises(Unreachable, match="too many connections for role") as refused:
         look(dsn)
     assert refused.value.state == "too_many_connections_for_role"

@@ -76,13 +76,24 @@ def test_the_server_of_a_service_file_or_the_environment_is_named(scene: Scene, 
 def test_a_server_that_is_down_is_named(tmp_path: Path) -> None:
     for command in (("diagnose",), ("triage",), ("locks",), ("watch",)):
         down = pgdoctor(*command, "--dsn", f"postgresql://pgdoctor:{SECRET}@127.0.0.1:1/shop")
-        complains(down, 3, "connection to 127.0.0.1:1 as pgdoctor failed: Connection refused")
+        complains(down, 3, "connection to 127.0.0.1:1 as pgdoctor failed: Connection refused. No server listens there")
+        assert down.stderr.count("No server listens there") == 1
     file = tmp_path / "services"
     file.write_text(f"[shop]\nhost=/nowhere\nport=7\nuser=pgdoctor\npassword={SECRET}\n")
     down = pgdoctor("diagnose", "--dsn", "service=shop", PGSERVICEFILE=str(file))
     complains(down, 3, "connection to /nowhere/.s.PGSQL.7 as pgdoctor failed: No such file or directory")
     down = pgdoctor("diagnose", PGHOST="::1", PGPORT="1", PGUSER="pgdoctor", PGPASSWORD=SECRET)
     complains(down, 3, "connection to [::1]:1 as pgdoctor failed")
+
+
+def test_each_command_says_what_to_do_about_a_connection_that_failed(scene: Scene) -> None:
+    for part, value, advice in (
+        ("dbname", "nowhere", "dbname=postgres"),
+        ("user", "stranger", "check its name, its password (PGPASSFILE"),
+        ("port", "1", "-h, -p, PGHOST, PGPORT"),
+    ):
+        failed = pgdoctor("locks", "--dsn", make_conninfo(scene.dsn, **{part: value}))
+        complains(failed, 3, advice)
 
 
 def test_of_several_hosts_the_one_connected_to_is_named_or_each_failure(scene: Scene) -> None:

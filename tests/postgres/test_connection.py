@@ -71,7 +71,7 @@ def test_a_socket_that_is_not_there_is_not_taken_for_any_file() -> None:
     assert (missing.state, str(missing)) == ("refused", said)
 
 
-def test_advice_is_shown_only_where_it_helps() -> None:
+def test_an_error_keeps_what_the_server_says() -> None:
     rejected = 'no pg_hba.conf entry for host "h", user "u", database "d", no encryption'
     said = str(connection_error(psycopg.OperationalError(rejected), TARGET))
     assert said == f"connection to 10.0.0.5:5432 as x failed: {rejected}"

@@ -41,6 +41,7 @@ from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.model.server_context import LockStranger
 from pgdoctor.model.snapshot import ServerInfo
 from pgdoctor.postgres.connection import Connection, StatementCost
+from pgdoctor.render.unreachable import what_to_do
 
 log = logging.getLogger(__name__)
 
@@ -405,7 +406,8 @@ class Poller:
         self._counted_at = None
         now = time.monotonic()
         if self._told is None or self._told[0] != connection or now - self._told[1] >= _REMINDER:
-            log.warning("server cannot be polled", extra={"state": connection, "error": error})
+            extra = {"state": connection, "error": error, "advice": what_to_do(connection)}
+            log.warning("server cannot be polled", extra=extra)
             self._told = connection, now
         return ServerState(
             connection=connection,

@@ -13,6 +13,7 @@ from pgdoctor import __version__
 from pgdoctor.agent.log import kinds_and_places
 from pgdoctor.cli._mcp.manual import SCHEME, list_topics, read_topic
 from pgdoctor.cli._mcp.tool import Tool
+from pgdoctor.cli._output import format_error
 from pgdoctor.errors import PgdoctorError, UsageError
 from pgdoctor.render.brief.text import NOTICE
 from pgdoctor.render.schemas import make_object_schema
@@ -61,7 +62,7 @@ class ToolServer:
         try:
             answer = await self._call_within_limits(tool, asked.arguments or {})
         except PgdoctorError as error:
-            return _make_error(str(error))
+            return _make_error(format_error(error))
         except Exception as error:  # noqa: BLE001
             # Its text may quote anything.
             return _make_error(f"internal error, please report it: {'; then '.join(kinds_and_places(error))}")
