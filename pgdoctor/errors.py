@@ -126,7 +126,7 @@ class ServerError(PgdoctorError):
     """The server could not be asked."""
 
     exit_status = 3
-    #: One of `pgdoctor.postgres.connection.STATES`.
+    #: One of `pgdoctor.postgres.connection_errors.STATES`.
     state = "error"
 
     def __init__(self, message: str, state: str = "error") -> None:

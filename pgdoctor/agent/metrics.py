@@ -24,7 +24,7 @@ from pgdoctor.mitigation.budgets import BUDGETS
 from pgdoctor.mitigation.rules import Mode
 from pgdoctor.model.anomaly_signals import SIGNALS
 from pgdoctor.model.snapshot import Connections, Login
-from pgdoctor.postgres.connection import STATES
+from pgdoctor.postgres.connection_errors import STATES
 
 #: States of connections as Postgres spells them.
 CONNECTION_STATES = {

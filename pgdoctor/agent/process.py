@@ -38,7 +38,7 @@ from pgdoctor.mitigation.audit_records import LASTING
 from pgdoctor.mitigation.circumstances import AgentState, find_lapse
 from pgdoctor.mitigation.history import KEPT
 from pgdoctor.notify.notifier import Notifier, Told, resolve_recipients
-from pgdoctor.postgres.connection import parse_dsn
+from pgdoctor.postgres.dsn import parse_dsn
 
 log = logging.getLogger(__name__)
 

@@ -144,9 +144,9 @@ def _add_password(dsn: str) -> str:
 
 
 def _read_parameters(dsn: str) -> dict[str, Any]:
-    from pgdoctor.postgres.connection import read_dsn
+    from pgdoctor.postgres.dsn import split_dsn
 
-    return read_dsn(dsn)
+    return split_dsn(dsn)
 
 
 def _write_parameters(parameters: dict[str, Any]) -> str:

@@ -22,7 +22,8 @@ from pgdoctor.mitigation.plan import OnlySession, Plan
 from pgdoctor.mitigation.shared_record import MARK, UnreadableRecord, decode_record, explain_unreadable
 from pgdoctor.model.diagnosis import Diagnosis, Finding
 from pgdoctor.postgres.collect import Collector
-from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.dsn import APPLICATION_NAME
 from pgdoctor.postgres.server_context import lock_strangers
 from pgdoctor.postgres.server_watch import ServerWatch
 from pgdoctor.postgres.shared_record import read_records

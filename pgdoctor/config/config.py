@@ -322,7 +322,7 @@ def _mistaken_archive(archive: ArchiveSettings) -> Iterator[ValidationError]:
 
 def _mistaken_dsn(where: str, dsn: str) -> Iterator[ValidationError]:
     # Here, not above: it takes the driver, and most files have no servers.
-    from pgdoctor.postgres.connection import parse_dsn
+    from pgdoctor.postgres.dsn import parse_dsn
 
     try:
         parameters = parse_dsn(dsn)

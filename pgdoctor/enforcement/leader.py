@@ -33,7 +33,8 @@ from datetime import datetime
 import msgspec
 
 from pgdoctor.mitigation.rules import Mode
-from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.dsn import APPLICATION_NAME
 from pgdoctor.postgres.rows import read_row
 from pgdoctor.postgres.signal import LEADER_KEY
 

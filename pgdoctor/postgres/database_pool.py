@@ -14,7 +14,8 @@ import msgspec
 import psycopg
 
 from pgdoctor.errors import ServerError, Unreachable
-from pgdoctor.postgres.connection import Connection, first_line
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.connection_errors import first_line
 
 #: Seconds without use after which a connection is closed, at most twice as many. DROP DATABASE, ALTER DATABASE and
 #: CREATE DATABASE ... TEMPLATE wait five seconds for others to leave.

@@ -15,8 +15,9 @@ from pgdoctor.diagnosis.index_advice.explain_requests import explain_requests
 from pgdoctor.errors import ServerError, StatementFailed
 from pgdoctor.model.query_plan import ExplainRequest, PlannedScan, QueryPlan
 from pgdoctor.model.snapshot import Snapshot
-from pgdoctor.postgres.connection import Connection, python_codec
+from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.queries import load_sql
+from pgdoctor.postgres.text_loader import python_codec
 
 #: Milliseconds that each statement may take, however long the connection's deadline is; a plan needs a few.
 _MOST_MILLISECONDS = 1000

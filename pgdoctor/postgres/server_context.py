@@ -28,7 +28,8 @@ from pgdoctor.model.server_context import (
     TriedLock,
 )
 from pgdoctor.postgres.catalog import CatalogReader
-from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.dsn import APPLICATION_NAME
 from pgdoctor.postgres.read_batch import Rows, reading_together
 from pgdoctor.postgres.role_names import RoleNames
 from pgdoctor.postgres.rows import read_row

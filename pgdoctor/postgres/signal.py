@@ -8,7 +8,8 @@ import msgspec
 
 from pgdoctor.errors import ServerError, StatementFailed
 from pgdoctor.model.identity import Identity
-from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.dsn import APPLICATION_NAME
 
 Signal = Literal["cancel", "terminate"]
 Answer = Literal["sent", "gone", "not_permitted", "error"]

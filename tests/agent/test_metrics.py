@@ -22,7 +22,7 @@ from pgdoctor.enforcement.mitigator import Mitigator
 from pgdoctor.incidents.incident import IncidentEvent, IncidentPoll, advance_incident, recur_incident
 from pgdoctor.mitigation.rules import Mitigation
 from pgdoctor.model.snapshot import Connections, Lock, Relation, ServerInfo, Session, Snapshot
-from pgdoctor.postgres.connection import STATES
+from pgdoctor.postgres.connection_errors import STATES
 from tests.agent.running import series
 
 NOW = datetime(2026, 5, 22, 23, 10, tzinfo=UTC)

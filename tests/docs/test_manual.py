@@ -13,7 +13,7 @@ import pgdoctor as package
 from pgdoctor.cli.explain import load_manual
 from pgdoctor.model.anomaly_signals import SIGNALS
 from pgdoctor.model.snapshot import Connections
-from pgdoctor.postgres.connection import STATES
+from pgdoctor.postgres.connection_errors import STATES
 from pgdoctor.render.log_report import LogIncidentReport, LogReport, SourceFacts, StatementFacts
 from pgdoctor.render.markdown import lay_out_markdown
 from pgdoctor.render.report import Report

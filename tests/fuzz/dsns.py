@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pgdoctor.errors import PgdoctorError
-from pgdoctor.postgres.connection import parse_dsn
+from pgdoctor.postgres.dsn import parse_dsn
 from tests.fuzz.mutating import HOSTILE, mutated
 from tests.fuzz.trial import SECRET, Trial
 

@@ -18,7 +18,7 @@ from pgdoctor.mitigation.plan import make_plan
 from pgdoctor.mitigation.rules import Mitigation, Rule
 from pgdoctor.model.identity import Identity
 from pgdoctor.model.snapshot import PreparedTransaction, Session
-from pgdoctor.postgres.connection import APPLICATION_NAME
+from pgdoctor.postgres.dsn import APPLICATION_NAME
 from tests.building import ago, lock, session, snapshot
 from tests.mitigation.build import (
     BOTH,

@@ -15,8 +15,10 @@ from psycopg.conninfo import make_conninfo
 
 from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.errors import PgdoctorError, StatementFailed, Unreachable, UsageError
-from pgdoctor.postgres.connection import STATES, Connection, connection_error, parse_dsn
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.connection_errors import STATES, connection_error
 from pgdoctor.postgres.conninfo import ConnectionTarget
+from pgdoctor.postgres.dsn import parse_dsn
 from tests.scenes import Scene
 
 TARGET = ConnectionTarget(("10.0.0.5:5432",), "x")

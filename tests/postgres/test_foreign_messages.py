@@ -13,7 +13,8 @@ from psycopg.conninfo import make_conninfo
 from pgdoctor.demo.throwaway_server import ThrowawayServer
 from pgdoctor.errors import Unreachable
 from pgdoctor.postgres import login_refusal
-from pgdoctor.postgres.connection import Connection, connection_error
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.connection_errors import connection_error
 from pgdoctor.postgres.conninfo import ConnectionTarget
 from pgdoctor.postgres.login_refusal import LoginRefusal
 from tests.translating_wire import STUMBLE, TranslatingWire

@@ -10,7 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from pgdoctor.model.identity import Identity
-from pgdoctor.postgres.connection import APPLICATION_NAME, Connection
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.dsn import APPLICATION_NAME
 from pgdoctor.postgres.queries import load_sql
 from pgdoctor.postgres.signal import LEADER_KEY, Signal, SignalReply, send_signal
 from tests.leading import take_the_lead

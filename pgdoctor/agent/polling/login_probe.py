@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from pgdoctor.errors import ServerError
 from pgdoctor.model.snapshot import Login
-from pgdoctor.postgres.connection import LoginAttempt
+from pgdoctor.postgres.login_attempt import LoginAttempt
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,9 @@ from pathlib import Path
 import msgspec
 
 from pgdoctor.errors import ServerError, Unreachable, UsageError
-from pgdoctor.postgres.connection import Connection, LoginAttempt, parse_dsn
+from pgdoctor.postgres.connection import Connection
+from pgdoctor.postgres.dsn import parse_dsn
+from pgdoctor.postgres.login_attempt import LoginAttempt
 from pgdoctor.secret_file import find_writers
 
 log = logging.getLogger(__name__)
