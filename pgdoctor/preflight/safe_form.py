@@ -7,7 +7,24 @@ from pgdoctor.preflight.effect import Effect
 
 #: Names that need no quotes.
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-_PLACE = re.compile(r"\{(\w+)\}")
+#: A name of the statement, and what a name that is made of it has behind.
+_PLACE = re.compile(r"\{(\w+)\}(\w*)")
+
+#: Places of names that have no schema in front.
+_UNQUALIFIED = ("column", "constraint", "new")
+
+#: Words that are no name without quotes (reserved in 14 to 18).
+_RESERVED = frozenset(
+    """
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+    column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
+    current_timestamp current_user default deferrable desc distinct do else end except false fetch for foreign freeze
+    from full grant group having ilike in initially inner intersect into is isnull join lateral leading left like limit
+    localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
+    returning right select session_user similar some symmetric system_user table tablesample then to trailing true
+    union unique user using variadic verbose when where window with
+    """.split()
+)
 
 
 def write_safe_forms(effect: Effect) -> tuple[str, ...]:
@@ -23,18 +40,21 @@ def _fill(template: str, case: StatementCase) -> str:
             named = next(iter(case.tables), "")
         if key == "other" and not named:
             named = next(case.named_behind("references"), "")
-        return quote_names(named) if named else f"<{key}>"
+        if not named:
+            return f"<{key}>{found[2]}"
+        return quote_name(named + found[2]) if key in _UNQUALIFIED else quote_names(named + found[2])
 
     return _PLACE.sub(name, template)
 
 
 def quote_names(dotted: str) -> str:
     """A name with its schema, quoted where it has to be; a character that is not printable is replaced."""
-    return ".".join(_quote(part) for part in dotted.split("."))
+    return ".".join(quote_name(part) for part in dotted.split("."))
 
 
-def _quote(name: str) -> str:
-    if _PLAIN.fullmatch(name):
+def quote_name(name: str) -> str:
+    """A name without a schema, quoted where it has to be."""
+    if _PLAIN.fullmatch(name) and name not in _RESERVED:
         return name
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in name[:63])
     return '"' + shown.replace('"', '""') + '"'

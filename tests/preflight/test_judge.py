@@ -5,6 +5,7 @@ import pytest
 from pgdoctor.model.preflight import Catalog, RelationFacts
 from pgdoctor.preflight.judge import Verdict
 from tests.preflight.judging import judge, said_locks
+from tests.scenes import Scene
 
 BRIEF = "alter table orders add column x int"
 VALIDATE = "alter table lines validate constraint c"
@@ -197,3 +198,15 @@ def test_scripts_of_tools_are_known(tool: str) -> None:
 
 def test_verdicts_are_ordered_from_the_worst() -> None:
     assert [each.value for each in Verdict][:4] == ["unknown", "fails", "blocked", "dangerous"]
+
+
+@pytest.mark.parametrize("name", ["userId", "order", 'a"b', "a.b", "x; drop table victim --", "plain"])
+def test_safe_form_is_sql_for_any_name(scene: Scene, name: str) -> None:
+    """It is what a person pastes: a name that needs quotes has them, around all of what is made of it."""
+    quoted = '"' + name.replace('"', '""') + '"'
+    scene.admin.execute(f"create table victim (id int); create table t ({quoted} int)".encode())
+    [judged] = judge(f"alter table t alter column {quoted} set not null")
+    scene.admin.execute(judged.safe[0].encode())
+    found = scene.admin.execute("select attnotnull, to_regclass('victim') from pg_attribute where attrelid = 't'::regclass"
+                                " and attnum = 1").fetchone()  # fmt: skip
+    assert found == (True, "victim")
