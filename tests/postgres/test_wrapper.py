@@ -401,6 +401,24 @@ def test_revoked_permission_holds_at_once(wrapped: Wrapped) -> None:
     holder.run("commit")
 
 
+@pytest.mark.parametrize("kinds", [(), ("--stats",)])
+def test_default_privileges_permit_no_other_role(scene: Scene, kinds: tuple[str, ...]) -> None:
+    """An administrator's usual default privileges are for the application's functions, and not for these."""
+    scene.role("app")
+    scene.admin.execute("""
+        alter default privileges grant all on functions to app with grant option;
+        alter default privileges grant all on schemas to app;
+    """)
+    wrap(scene, *kinds)
+    found = scene.admin.execute("""
+        select p.proname, a.grantee::regrole::text from pg_proc p, aclexplode(p.proacl) a
+        where p.pronamespace = 'pgdoctor'::regnamespace and a.grantee <> p.proowner
+    """).fetchall()
+    assert {grantee for _, grantee in found} == {ROLE}
+    assert {"cancel_by_person", "terminate_session"} < {name for name, _ in found}
+    assert scene.admin.execute("select has_schema_privilege('app', 'pgdoctor', 'create')").fetchone() == (False,)
+
+
 def test_it_may_be_run_twice_and_takes_the_grant_back(wrapped: Wrapped) -> None:
     wrapped.scene.admin.execute(f"grant pg_signal_backend to {ROLE}")
     wrap(wrapped.scene)
