@@ -4,6 +4,7 @@ import re
 
 from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.effect import Effect
+from pgdoctor.sqltext.lexer import word_set
 
 #: Names that need no quotes.
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
@@ -14,7 +15,7 @@ _PLACE = re.compile(r"\{(\w+)\}(\w*)")
 _UNQUALIFIED = ("column", "constraint", "new")
 
 #: Words that are no name without quotes (reserved in 14 to 18).
-_RESERVED = frozenset(
+_RESERVED = word_set(
     """
     all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
     column concurrently constraint create cross current_catalog current_date current_role current_schema current_time
@@ -23,7 +24,7 @@ _RESERVED = frozenset(
     localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing primary references
     returning right select session_user similar some symmetric system_user table tablesample then to trailing true
     union unique user using variadic verbose when where window with
-    """.split()
+    """
 )
 
 

@@ -207,6 +207,7 @@ def test_safe_form_is_sql_for_any_name(scene: Scene, name: str) -> None:
     scene.admin.execute(f"create table victim (id int); create table t ({quoted} int)".encode())
     [judged] = judge(f"alter table t alter column {quoted} set not null")
     scene.admin.execute(judged.safe[0].encode())
-    found = scene.admin.execute("select attnotnull, to_regclass('victim') from pg_attribute where attrelid = 't'::regclass"
-                                " and attnum = 1").fetchone()  # fmt: skip
+    found = scene.admin.execute(
+        "select attnotnull, to_regclass('victim')::text from pg_attribute where attrelid = 't'::regclass and attnum = 1"
+    ).fetchone()
     assert found == (True, "victim")
