@@ -17,6 +17,7 @@ _ZONES = {
     **{"NZST": 12.0, "NZDT": 13.0, "EST": -5.0, "EDT": -4.0, "CST": -6.0, "CDT": -5.0, "MST": -7.0, "MDT": -6.0},
     **{"PST": -8.0, "PDT": -7.0, "AKST": -9.0, "AKDT": -8.0, "HST": -10.0},
 }
+_MILLISECONDS = {f".{number:03}": timedelta(milliseconds=number) for number in range(1_000)}
 _OFFSET = re.compile(r"([+-])(\d{1,2}):?(\d{2})?")
 
 
@@ -52,12 +53,10 @@ def read_time(text: str) -> datetime | None:
 
     An unknown abbreviation is taken for UTC.
     """
-    fraction = text[20:23] if text[19:20] == "." else ""
-    zone = text[24:] if len(fraction) == 3 and text[23:24] == " " else text[19:].lstrip(".0123456789").strip()
+    fraction = _MILLISECONDS.get(text[19:23])
+    zone = text[24:] if fraction is not None and text[23:24] == " " else text[19:].lstrip(".0123456789").strip()
     second = _read_second(text[:19], zone)
-    if second is None or not (fraction.isdecimal() and fraction.isascii()):
-        return second
-    return second + timedelta(milliseconds=int(fraction))
+    return second if second is None or fraction is None else second + fraction
 
 
 @lru_cache(maxsize=8)

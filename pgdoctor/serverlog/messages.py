@@ -95,8 +95,9 @@ _MOST_SAID = 1_000
 
 _TELLING = ("process ", "deadlock detected", "canceling ", "terminating ", "database system ", "recovery ")
 
-#: PIDs that are read of one list.
+#: PIDs that are read of one list, and a number that is none.
 _MOST_PIDS = 10_000
+_NO_PID = 10**10
 
 
 def is_telling(message: str) -> bool:
@@ -209,10 +210,22 @@ def _find_inner_statement(context: str) -> str | None:
 
 
 def _parse_pids(text: str) -> tuple[int, ...]:
+    if len(text) <= 10:
+        return (int(text),) if text.isdecimal() else _parse_queue(text)
+    return _parse_queue(text)
+
+
+@lru_cache(maxsize=16)
+def _parse_queue(text: str) -> tuple[int, ...]:
+    """The same of more than one: of a crowd, each entry names all others in the same words."""
     words = text[: _MOST_PIDS * 12].split(", ")[:_MOST_PIDS]
-    if len(words) == 1:
-        return (int(text),) if text.isdecimal() and len(text) <= 10 else ()
-    return tuple(dict.fromkeys([int(word) for word in words if word.isdecimal() and len(word) <= 10]))
+    try:
+        pids = list(map(int, words))
+    except ValueError:
+        pids = [_NO_PID]
+    if max(pids) >= _NO_PID:
+        pids = [int(word) for word in words if word.isdecimal() and len(word) <= 10]
+    return tuple(dict.fromkeys(pids))
 
 
 def _build_origin(entry: Entry, pid: int) -> Origin:
@@ -232,5 +245,8 @@ def _build_origin(entry: Entry, pid: int) -> Origin:
 @lru_cache(maxsize=256)
 def _read_context(context: str) -> tuple[str | None, str | None, str | None]:
     """The statement inside of a function, the function, and the table that it is about."""
+    if context.startswith("while ") and "\n" not in context:
+        row = _ROW.match(context)
+        return None, None, row[1] if row else None
     row, function = _ROW.match(context) or _WORKER.search(context), _FUNCTION.search(context)
     return _find_inner_statement(context), function[1] if function else None, row[1] if row else None
