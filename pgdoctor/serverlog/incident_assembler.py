@@ -58,6 +58,9 @@ _MOST_KEYS = 5_000
 _OF_A_ROW = ("transaction", "tuple")
 _AT_ONCE = timedelta(milliseconds=100)
 
+#: How often, by the times of the log, incidents are looked through for those that are over.
+_CHECK_EVERY = timedelta(seconds=1)
+
 #: How soon after the cancel of a worker of autovacuum its waiter has the lock.
 _SOON = timedelta(seconds=1)
 
@@ -171,7 +174,7 @@ class _Open(msgspec.Struct):
     turns: LoggedTurns = _NO_TURNS
 
 
-class _Course(msgspec.Struct):
+class _Course(msgspec.Struct, eq=False):
     """An incident that may go on."""
 
     started: datetime
@@ -251,7 +254,7 @@ class Assembler:
 
     def _close_quiet_courses(self, at: datetime) -> None:
         self._now = at if self._now is None else max(at, self._now)
-        if self._checked is not None and abs(at - self._checked) < timedelta(seconds=1):
+        if self._checked is not None and abs(at - self._checked) < _CHECK_EVERY:
             return
         self._checked = at
         self._close_doomed(at)
@@ -275,22 +278,24 @@ class Assembler:
         if event.holders == (pid,):
             # A canceled worker gave way while the session wrote that it waits.
             event = msgspec.structs.replace(event, holders=self._find_canceled_worker(event))
+        began = _compute_start(event)
         former = self._by_key.get(pid)
         if former is not None and pid in former.open and former.open[pid].wait.target != event.target:
-            self._close_wait(former, pid, _compute_start(event) or at, None, UNSEEN)
+            self._close_wait(former, pid, began or at, None, UNSEEN)
         if self._open >= MOST_WAITS:
             self._dropped += 1
             return
         report = self._find_report(event)
         # Of a crowd each names all others, in the same words.
         queue = () if report is not None and report[0].queue == event.queue else event.queue
-        course = self._join_course(event, [pid, event.target, *filter(None, event.holders), *queue])
+        holders = filter(None, event.holders) if 0 in event.holders else event.holders
+        course = self._join_course(event, [pid, event.target, *holders, *queue])
         if pid not in course.open:
             course.waits += 1
             self._waits += 1
             self._open += 1
-            course.open[pid] = _Open(event, _compute_start(event), _find_turns(course, event))
-            course.started = min(course.started, _compute_start(event) or at)
+            course.open[pid] = _Open(event, began, _find_turns(course, event, began))
+            course.started = min(course.started, began or at)
         else:
             course.open[pid].wait = event
         if not event.is_of_unknown_length:
@@ -395,27 +400,31 @@ class Assembler:
 
     def _join_course(self, wait: LockWait, keys: list[int | str]) -> _Course:
         """The incident that the wait belongs to, with all that it brings together."""
-        at = wait.origin.at
-        found: list[_Course] = []
+        at, by_key = wait.origin.at, self._by_key
+        place = _describe_place(wait) if wait.target == NO_LOCK else None
+        if place is not None:
+            keys = [key for key in keys if key != NO_LOCK]
+        course: _Course | None = None
         for key in keys:
-            if key != NO_LOCK and (course := self._by_key.get(key)) is not None and course not in found:
-                if course.open or abs(at - course.last) <= QUIET:
-                    found.append(course)
-                else:
-                    self._store_course(course, 0)
-        if not found and wait.target == NO_LOCK and (alike := self._by_key.get(_describe_place(wait))) is not None:
-            found = [alike]
-        if not found:
+            other = by_key.get(key)
+            if other is None or other is course:
+                continue
+            if not other.open and abs(at - other.last) > QUIET:
+                self._store_course(other, 0)
+            elif course is None:
+                course = other
+            else:
+                course, other = (other, course) if len(other.keys) > len(course.keys) else (course, other)
+                self._merge_courses(course, other)
+        if course is None and place is not None:
+            course = by_key.get(place)
+        if course is None:
             course = _Course(at, at)
             self._courses[id(course)] = course
-        else:
-            course, *others = sorted(found, key=lambda each: -len(each.keys))
-            for other in others:
-                self._merge_courses(course, other)
-        for key in (*keys, _describe_place(wait)) if wait.target == NO_LOCK else keys:
-            if key != NO_LOCK:
+        for key in keys if place is None else (*keys, place):
+            if by_key.get(key) is not course:
                 course.keys[key] = None
-                self._by_key[key] = course
+                by_key[key] = course
         course.last = max(course.last, at)
         return course
 
@@ -467,7 +476,7 @@ class Assembler:
                 turns = LoggedTurns(turns.number + 1, max(turns.longest, seconds or 0.0))
             course.passed[pid] = _Passed(ended.wait.origin.statement, at, turns)
         if seconds is None and ended.since is not None:
-            seconds = max((at - ended.since) / timedelta(seconds=1), 0.0 if how == UNSEEN else ended.wait.seconds)
+            seconds = max((at - ended.since).total_seconds(), 0.0 if how == UNSEEN else ended.wait.seconds)
         self._count_end(course, ended.wait, seconds, how)
         report = course.reports.get(ended.wait.target)
         if report is not None:
@@ -489,7 +498,9 @@ class Assembler:
     def _count_peak(self, course: _Course, at: datetime) -> None:
         """Called where sessions were added: the moment is kept before the first of them goes."""
         number = len(course.open)
-        number += sum(len(queue) for report, queue in course.reports.values() if _is_recent(report, at))
+        for report, queue in course.reports.values():
+            if queue and _is_recent(report, at):
+                number += len(queue)
         if number >= course.peak:
             course.peak, course.is_stale = number, True
 
@@ -597,9 +608,9 @@ def _compute_start(wait: LockWait) -> datetime | None:
     return None if wait.is_of_unknown_length else wait.origin.at - timedelta(seconds=wait.seconds)
 
 
-def _find_turns(course: _Course, wait: LockWait) -> LoggedTurns:
+def _find_turns(course: _Course, wait: LockWait, began: datetime | None) -> LoggedTurns:
     """Of a statement that queues again as soon as it has waited for one holder of a row."""
-    passed, began = course.passed.get(wait.origin.pid), _compute_start(wait)
+    passed = course.passed.get(wait.origin.pid)
     if passed is None or began is None or not wait.target.startswith(_OF_A_ROW):
         return _NO_TURNS
     is_same = passed.statement == wait.origin.statement and abs(began - passed.at) <= _AT_ONCE
@@ -611,14 +622,14 @@ def _describe_place(wait: LockWait) -> str:
 
 
 def _is_recent(report: LockWait, at: datetime) -> bool:
-    return (at - report.origin.at) / timedelta(seconds=1) <= report.seconds * _SLACK
+    return (at - report.origin.at).total_seconds() <= report.seconds * _SLACK
 
 
 def _only_queued(course: _Course, at: datetime) -> Iterator[tuple[int, LockWait]]:
     """Sessions that a queue names, and that have not said yet that they wait."""
     seen = set[int]()
     for report, queue in course.reports.values():
-        if not _is_recent(report, at):
+        if not queue or not _is_recent(report, at):
             continue
         for pid in queue:
             if pid not in course.open and pid not in seen:
