@@ -1,5 +1,6 @@
 """What each format of a log can do: read the entry around a place in a block of bytes."""
 
+import re
 from typing import Protocol
 
 import msgspec
@@ -21,8 +22,12 @@ class LogFormat(Protocol):
 
     name: str
 
-    def write_pid(self, pid: int) -> bytes | None:
-        """How the entries of a process may be found; None where there is no such way."""
+    @property
+    def pid_pattern(self) -> re.Pattern[bytes] | None:
+        """Where the PID of an entry stands: its last group; None where it is not said."""
+
+    def write_pid(self, pid: int) -> bytes:
+        """A PID as that group has it."""
 
     def is_like(self, other: "LogFormat") -> bool:
         """It reads what the other one reads."""

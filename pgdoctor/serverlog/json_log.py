@@ -1,5 +1,7 @@
 """jsonlog: an object a line; also inside of the envelope of an operator (CloudNativePG), as `record`."""
 
+import re
+
 import msgspec
 
 from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_name, read_time
@@ -51,14 +53,15 @@ class JsonLog:
     """Reads entries of jsonlog."""
 
     name = "jsonlog"
+    pid_pattern = re.compile(rb'"(?:pid|process_id)": ?"?(\d{1,10})[",}]')
 
     def is_like(self, other: LogFormat) -> bool:
         """It reads what the other one reads."""
         return isinstance(other, JsonLog)
 
-    def write_pid(self, pid: int) -> bytes | None:
-        """How the objects of a process may be found."""
-        return f'"pid":{pid},'.encode()
+    def write_pid(self, pid: int) -> bytes:
+        """A PID as the object has it."""
+        return str(pid).encode()
 
     def read_entry(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:  # noqa: ARG002
         """The entry whose object is on the line of `hit`."""

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 from typing import Protocol
 
 import msgspec
@@ -18,7 +19,9 @@ MOST_PREFIX = 1_000
 #: An entry begins with one of these; what follows it has one of those.
 BEGINNING = (b"LOG", b"ERROR", b"FATAL", b"WARNING", b"PANIC", b"NOTICE", b"INFO", b"DEBUG", b"DEBUG1", b"DEBUG2")
 _FOLLOWING = (b"DETAIL", b"HINT", b"QUERY", b"CONTEXT", b"LOCATION", b"STATEMENT", b"BACKTRACE")
-_SEVERITY = rb"(?P<severity>" + b"|".join((*BEGINNING, *_FOLLOWING, b"DEBUG[345]")) + rb"):  (?:[0-9A-Z]{5}: )?"
+_SQLSTATE = rb":  (?:[0-9A-Z]{5}: )?"
+_SEVERITY = rb"(?P<severity>" + b"|".join((*BEGINNING, *_FOLLOWING, b"DEBUG[345]")) + rb")" + _SQLSTATE
+_FIRST_SEVERITY = rb"(?P<severity>" + b"|".join(BEGINNING) + rb")" + _SQLSTATE
 
 _ZONE = rb"(?:[A-Za-z]{1,6}|[+-]\d{2,4}(?::?\d\d)?)"
 _SECOND = rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
@@ -142,16 +145,17 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
     def read_time(self) -> datetime | None:
         """The moment; None where it is none."""
-        if self.time is None:
-            return None
-        text = self.time.decode()
-        return read_time(text) if text[4:5] == "-" else read_epoch(text)
+        return read_moment(self.time) if self.time is not None else None
 
 
 class WholeEntry(msgspec.Struct, frozen=True, gc=False):
     """An entry of one process that no line of others interrupts, and where it ends; None: it has no such line."""
 
-    head: Head
+    severity: bytes
+    time: bytes
+    pid: int | None
+    #: User, database, application, client and type of backend.
+    names: tuple[bytes | None, ...]
     end: int
     message: bytes
     detail: bytes | None
@@ -159,11 +163,19 @@ class WholeEntry(msgspec.Struct, frozen=True, gc=False):
     statement: bytes
 
 
+def read_moment(time: bytes) -> datetime | None:
+    """The moment that a prefix says; None where it is none."""
+    text = time.decode()
+    return read_time(text) if text[4:5] == "-" else read_epoch(text)
+
+
 class Prefix(Protocol):
     """Reads the heads of lines."""
 
     #: As the person would write it; empty where it was only guessed at.
     template: str
+    #: Where the PID stands: its last group; None where the prefix does not say.
+    pid_pattern: re.Pattern[bytes] | None
 
     def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
@@ -171,8 +183,8 @@ class Prefix(Protocol):
     def match_entry(self, block: bytes, start: int, most: int) -> WholeEntry | None:
         """The entry that begins there, if it ends within so many bytes; None: its lines are to be read one by one."""
 
-    def write_pid(self, pid: int) -> bytes | None:
-        """How the lines of a process may be found; None where the prefix does not say."""
+    def write_pid(self, pid: int) -> bytes:
+        """A PID as that group has it."""
 
 
 class TemplatePrefix:
@@ -185,12 +197,12 @@ class TemplatePrefix:
         names = self._pattern.groupindex
         if "time" not in names and "epoch" not in names:
             raise UsageError(f"--prefix {template[:80]!r} has no time: it needs %m, %t or %n")
-        self._has_session = "session" in names
+        self._has_pid = "pid" in names
         # The place of each group; of those that are not there, the one behind the last.
-        self._order = [names.get(name, 0) - 1 for name in _GROUPS]
-        self._order[1] = names.get("time", names.get("epoch", 0)) - 1
-        found = re.search(r"(.?)%p(.?)", template)
-        self._around = (found[1].encode(), found[2].replace("%", "").encode()) if found else None
+        order = [names.get(name, 0) - 1 for name in _GROUPS]
+        order[1] = names.get("time", names.get("epoch", 0)) - 1
+        self._pick = itemgetter(*order)
+        self.pid_pattern = _compile_pid(template)
 
     def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
@@ -202,24 +214,40 @@ class TemplatePrefix:
         found = self._whole_entry.match(block, start, start + most)
         if found is None:
             return None
-        *_, message, detail, context, statement = found.groups()
-        head = self._build_head(found, found.start("message") - start)
-        return WholeEntry(head, found.end(), message, detail, context, statement)
+        groups = found.groups()
+        severity, time, pid, session, *names = self._pick((*groups, None))
+        number = int(pid) if pid else int(session.rpartition(b".")[2], 16) if session else None
+        message, detail, context, statement = groups[-4:]
+        return WholeEntry(severity, time, number, tuple(names), found.end(), message, detail, context, statement)
 
     @cached_property
     def _whole_entry(self) -> re.Pattern[bytes]:
         return _compile_whole_entry(self.template)
 
     def _build_head(self, found: re.Match[bytes], begin: int) -> Head:
-        _, time, pid, session, *names = map((*found.groups(), None).__getitem__, self._order)
+        severity, time, pid, session, *names = self._pick((*found.groups(), None))
         number = int(pid) if pid else int(session.rpartition(b".")[2], 16) if session else None
-        return Head(found["severity"], begin, time, number, *names)
+        return Head(severity, begin, time, number, *names)
 
-    def write_pid(self, pid: int) -> bytes | None:
-        """How the lines of a process may be found; None where the prefix does not say."""
-        if self._around is not None:
-            return self._around[0] + str(pid).encode() + self._around[1]
-        return f".{pid:x}".encode() if self._has_session else None
+    def write_pid(self, pid: int) -> bytes:
+        """A PID as that group has it."""
+        return (str(pid) if self._has_pid else f"{pid:x}").encode()
+
+
+def _compile_pid(template: str) -> re.Pattern[bytes] | None:
+    """Where a line has its PID, as the last group: between what the template has on both sides of it."""
+    end, letters = 0, [found[2] for found in _ESCAPE.finditer(template)]
+    letter = "p" if "p" in letters else "c"
+    for found in _ESCAPE.finditer(template):
+        before, end = template[end : found.start()].encode(), found.end()
+        if found[2] != letter:
+            continue
+        begin = b"(?m)^" if found.start() == len(before) else b"" if before else rb"(?<!\w)"
+        room = b" {0,64}" if found[1] else b""
+        pid = rb"(\d{1,10})(?!\d)" if letter == "p" else rb"[0-9a-f]{1,12}\.([0-9a-f]{1,8})(?![0-9a-f])"
+        after = re.escape(template[end:].partition("%")[0].encode())
+        return re.compile(begin + re.escape(before) + room + pid + room + b"(?=%b)" % after)
+    return None
 
 
 def _compile_whole_entry(template: str) -> re.Pattern[bytes]:
@@ -233,7 +261,7 @@ def _compile_whole_entry(template: str) -> re.Pattern[bytes]:
         for word in _IN_ORDER
     ]
     last = b"(?>%b)STATEMENT:  (?P<statement>%b)\n" % (again, text)
-    return re.compile(b"(?>%b%b)(?P<message>[^\n]*+)\n%b%b" % (head, _SEVERITY, b"".join(follow), last))
+    return re.compile(b"(?>%b%b)(?P<message>[^\n]*+)\n%b%b" % (head, _FIRST_SEVERITY, b"".join(follow), last))
 
 
 class GuessedPrefix:
@@ -243,6 +271,7 @@ class GuessedPrefix:
 
     def __init__(self, pid: re.Pattern[bytes]) -> None:
         self._pid = pid
+        self.pid_pattern: re.Pattern[bytes] | None = re.compile(pid.pattern + b"|" + _KEYS["pid"].pattern)
 
     def read_head(self, line: bytes) -> Head | None:
         """The head of a line; None where it has none."""
@@ -271,9 +300,9 @@ class GuessedPrefix:
         """None: what is the same in all lines of an entry is not known."""
         return None
 
-    def write_pid(self, pid: int) -> bytes | None:
-        """How the lines of a process may be found; None where the prefix does not say."""
-        return f"[{pid}".encode() if self._pid is _BRACKETS else str(pid).encode()
+    def write_pid(self, pid: int) -> bytes:
+        """A PID as that group has it."""
+        return str(pid).encode()
 
 
 def detect_prefix(lines: Iterable[bytes]) -> Prefix | None:

@@ -1,26 +1,26 @@
 """From blocks of bytes to events. Only what is around a telling word is read, so that most of a log costs nothing."""
 
 import heapq
-from collections import deque
 from collections.abc import Generator, Iterator
 
 from pgdoctor.serverlog.events import Event, LoggedActivity
-from pgdoctor.serverlog.formats import LogFormat, line_end
+from pgdoctor.serverlog.formats import LogFormat
 from pgdoctor.serverlog.messages import NEEDLES, read_activity, read_event
+from pgdoctor.serverlog.recent_blocks import RecentBlocks
 
 #: Bytes of a line; longer lines are left out.
 _LONGEST_LINE = 1 << 20
 
-#: Bytes that are kept to look back at what a holder did before, and how often as much may be read for that.
-_WINDOW = 8 << 20
-_LOOKBACK_SHARE = 4
+#: Places that may be read to look back at what holders did before: so many of any log, and one more per so many bytes.
+_FIRST_PLACES = 2_000
+_BYTES_A_PLACE = 4 << 10
 
 #: Entries of one holder that are read in front of the first wait for it.
 _MOST_RECALLED = 20
 
-#: Holders that are followed at a time, and entries of one of them in one block.
+#: Holders that are followed at a time, and places of one of them in one block.
 _MOST_FOLLOWED = 8
-_MOST_ENTRIES = 200
+_MOST_PLACES = 500
 
 
 class Scanner:
@@ -29,10 +29,8 @@ class Scanner:
     def __init__(self, log: LogFormat) -> None:
         self._log = log
         self._rest = b""
-        self._window: deque[bytes] = deque()
-        self._window_size = 0
-        self._budget = 0
-        self._block = b""
+        self._recent = RecentBlocks()
+        self._budget = _FIRST_PLACES
         self._place = 0
         self._hits: list[int] = []
         self._followed: dict[int, None] = {}
@@ -42,8 +40,7 @@ class Scanner:
     def switch_file(self, log: LogFormat) -> None:
         """Go on with the next file of a rotated set, once the one before is finished."""
         if not log.is_like(self._log):
-            self._window.clear()
-            self._window_size = 0
+            self._recent.clear()
         self._log = log
         self.long_lines = 0
 
@@ -69,8 +66,7 @@ class Scanner:
 
     def last_lines(self) -> Iterator[bytes]:
         """Lines from the end of what was read, the last one first."""
-        for block in reversed(self._window):
-            yield from reversed(block[-65_536:].splitlines(keepends=True))
+        return self._recent.last_lines()
 
     def follow_process(self, pid: int) -> None:
         """Read all that this process writes from here on, until others are followed instead."""
@@ -87,20 +83,14 @@ class Scanner:
 
     def recall_activity(self, pid: int) -> list[LoggedActivity]:
         """What the process wrote just before, the oldest first; nothing where looking back has taken its share."""
-        needle = self._log.write_pid(pid)
-        if needle is None:
-            return []
         found: list[LoggedActivity] = []
-        end = block_end = self._place
-        for block in (self._block, *reversed(self._window)):
-            end = block_end if block is self._block else len(block)
-            self._budget -= end
-            if self._budget < 0:
+        for block, place in self._recent.find_places_before(self._log.write_pid(pid), self._place):
+            if self._budget <= 0 or len(found) >= _MOST_RECALLED:
                 break
-            while len(found) < _MOST_RECALLED and (end := block.rfind(needle, 0, end)) >= 0:
-                entry = self._log.read_entry(block, end, is_last=True, is_any=True).entry
-                if entry is not None and entry.pid == pid and (said := read_activity(entry)) is not None:
-                    found.append(said)
+            self._budget -= 1
+            entry = self._log.read_entry(block, place, is_last=True, is_any=True).entry
+            if entry is not None and entry.pid == pid and (said := read_activity(entry)) is not None:
+                found.append(said)
         return found[::-1]
 
     def _scan_entries(self, block: bytes, *, is_last: bool) -> Generator[Event, None, int | None]:
@@ -113,7 +103,7 @@ class Scanner:
             self._place = hit
             reading = self._log.read_entry(block, hit, is_last=is_last, is_any=bool(self._followed))
             if reading.carry is not None:
-                self._keep_block(block[: reading.carry])
+                self._recent.end_block(reading.carry)
                 return reading.carry
             done = reading.end
             if reading.entry is None:
@@ -123,12 +113,12 @@ class Scanner:
                 event = read_activity(reading.entry)
             if event is not None:
                 yield event
-        self._keep_block(block)
         return None
 
     def _begin_block(self, block: bytes) -> None:
-        self._block, self._place = block, 0
-        self._budget += len(block) * _LOOKBACK_SHARE
+        self._recent.add_block(block, self._log.pid_pattern)
+        self._place = 0
+        self._budget += len(block) // _BYTES_A_PLACE
         hits: list[int] = []
         for needle in NEEDLES:
             place = block.find(needle)
@@ -141,21 +131,6 @@ class Scanner:
             self._seek_entries(pid, 0)
 
     def _seek_entries(self, pid: int, place: int) -> None:
-        """The places of a process's entries from there on."""
-        needle = self._log.write_pid(pid)
-        if needle is None:
-            return
-        for _ in range(_MOST_ENTRIES):
-            place = self._block.find(needle, place)
-            if place < 0:
-                return
-            heapq.heappush(self._hits, place)
-            place = line_end(self._block, place)
-
-    def _keep_block(self, block: bytes) -> None:
-        self._block = b""
-        self._place = 0
-        self._window.append(block)
-        self._window_size += len(block)
-        while self._window_size > _WINDOW and len(self._window) > 1:
-            self._window_size -= len(self._window.popleft())
+        """Read the places of a process from there on, too."""
+        for each in self._recent.find_places_behind(self._log.write_pid(pid), place, _MOST_PLACES):
+            heapq.heappush(self._hits, each)

@@ -1,12 +1,13 @@
 """The log of stderr or syslog: lines with a prefix, of which several make an entry."""
 
+import re
 from datetime import datetime
 from functools import lru_cache
 
 from pgdoctor.serverlog.entry import MOST_DETAIL, MOST_TEXT, Entry, read_name
 from pgdoctor.serverlog.formats import LogFormat, Reading, line_end
 from pgdoctor.serverlog.messages import is_telling
-from pgdoctor.serverlog.prefix import BARE_SEVERITY, BEGINNING, MOST_PREFIX, Head, Prefix, WholeEntry
+from pgdoctor.serverlog.prefix import BARE_SEVERITY, BEGINNING, MOST_PREFIX, Head, Prefix, WholeEntry, read_moment
 
 #: Bytes and foreign entries behind which an entry is over, though it has no STATEMENT: others may write between.
 _MOST_BYTES = 65_536
@@ -33,15 +34,20 @@ class StderrLog:
         """It reads what the other one reads."""
         return isinstance(other, StderrLog) and other.prefix.template == self.prefix.template
 
-    def write_pid(self, pid: int) -> bytes | None:
-        """How the lines of a process may be found; None where the prefix does not say."""
+    @property
+    def pid_pattern(self) -> re.Pattern[bytes] | None:
+        """Where the PID of a line stands: its last group; None where the prefix does not say."""
+        return self.prefix.pid_pattern
+
+    def write_pid(self, pid: int) -> bytes:
+        """A PID as that group has it."""
         return self.prefix.write_pid(pid)
 
     def read_entry(self, block: bytes, hit: int, *, is_last: bool, is_any: bool = False) -> Reading:
         """The entry that begins on the line of `hit`; `is_any`: one that says nothing of locks, too."""
         start = block.rfind(b"\n", 0, hit) + 1
         whole = self.prefix.match_entry(block, start, _MOST_BYTES)
-        if whole is not None and (is_last or whole.end < len(block)) and whole.head.severity in BEGINNING:
+        if whole is not None and (is_last or whole.end < len(block)):
             return _read_whole_entry(whole, is_any=is_any)
         end = line_end(block, hit)
         is_more = block.startswith(b"\t", start)
@@ -138,18 +144,18 @@ class _Tail:
 
 
 def _read_whole_entry(found: WholeEntry, *, is_any: bool) -> Reading:
-    head, message = found.head, found.message.decode(errors="replace").rstrip("\r")
-    at = head.read_time() if is_any or is_telling(message) else None
+    message = found.message.decode(errors="replace").rstrip("\r")
+    at = read_moment(found.time) if is_any or is_telling(message) else None
     if at is None:
         return Reading(found.end)
     entry = Entry(
         at,
-        head.pid,
+        found.pid,
         message,
         _decode_text(found.detail, MOST_DETAIL),
         _decode_text(found.context, MOST_TEXT),
         _decode_text(found.statement, MOST_TEXT),
-        *_read_names(head.user, head.database, head.application, head.client, head.backend),
+        *_read_names(*found.names),
     )
     return Reading(found.end, entry)
 
@@ -163,7 +169,7 @@ def _decode_text(text: bytes | None, room: int) -> str:
     return text[:room].decode(errors="replace").replace("\r\n", "\n").replace("\n\t", "\n").rstrip("\r")
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _read_names(*names: bytes | None) -> tuple[str | None, ...]:
     return tuple(read_name(_decode_name(name)) for name in names)
 

@@ -38,7 +38,7 @@ def test_entry_with_its_own_number_on_each_line_is_whole() -> None:
     text = lead.format(1) + "LOG:  x\n" + lead.format(2) + "STATEMENT:  select 1\n"
     found = TemplatePrefix("%t [%p]: [%l-1] user=%u,db=%d ").match_entry(text.encode(), 0, 1_000)
     assert found is not None
-    assert (found.message, found.statement, found.head.pid, found.end) == (b"x", b"select 1", 7, len(text))
+    assert (found.message, found.statement, found.pid, found.end) == (b"x", b"select 1", 7, len(text))
 
 
 def test_line_of_another_process_interrupts_an_entry() -> None:
