@@ -12,6 +12,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pgdoctor
+from tests.trees import tree_nodes
 
 PACKAGE = Path(pgdoctor.__file__).parent
 SQL = PACKAGE.parent / "sql"
@@ -124,14 +125,18 @@ MAY_MENTION_SIGNALS = {"cli.setup", "diagnosis.manual_signal"}
 
 
 @cache
-def modules() -> dict[str, ast.Module]:
-    """Every module by its name below pgdoctor; the package itself is the empty name."""
+def modules() -> dict[str, Path]:
+    """The file of every module by its name below pgdoctor; the package itself is the empty name."""
     found = {}
     for file in sorted(PACKAGE.rglob("*.py")):
         parts = file.relative_to(PACKAGE).with_suffix("").parts
-        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-        found[name] = ast.parse(file.read_text(encoding="utf-8"), str(file))
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
     return found
+
+
+def nodes(name: str) -> tuple[ast.AST, ...]:
+    """All nodes of a module's tree."""
+    return tree_nodes(modules()[name])
 
 
 def fits(name: str, room: str) -> bool:
@@ -142,9 +147,14 @@ def room_of(name: str) -> str | None:
     return max((room for room in MAY_IMPORT if fits(name, room)), key=len, default=None)
 
 
-def imports(name: str) -> Iterator[str]:
-    """Full names of what a module imports, wherever in it that stands."""
-    for node in ast.walk(modules()[name]):
+@cache
+def imports(name: str) -> tuple[str, ...]:
+    """Full names of the modules and objects that a module imports, at its top or in a function."""
+    return tuple(_read_imports(name))
+
+
+def _read_imports(name: str) -> Iterator[str]:
+    for node in nodes(name):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -204,7 +214,7 @@ def test_pure_modules_do_not_look_at_the_clock_or_at_files():
     asked = [
         f"{name}:{node.lineno}"
         for name in filter(is_pure, modules())
-        for node in ast.walk(modules()[name])
+        for node in nodes(name)
         if isinstance(node, ast.Call) and callee(node) in {"now", "utcnow", "today", "open", "print", "input"}
     ]
     assert asked == []
@@ -234,9 +244,9 @@ def test_only_the_signal_statements_signal():
 def test_only_the_signaller_loads_a_signal_statement():
     loading = [
         f"{name}:{node.lineno}"
-        for name, tree in modules().items()
+        for name in modules()
         if name != SIGNALLER
-        for node in ast.walk(tree)
+        for node in nodes(name)
         if isinstance(node, ast.Call) and callee(node) in TAKES_A_STATEMENT
         for word in node.args[:1]
         if isinstance(word, ast.Constant) and word.value in SIGNAL_STATEMENTS
@@ -285,8 +295,8 @@ def importers(module: str, function: str) -> set[str]:
     """The modules that import a function of a module."""
     return {
         name
-        for name, tree in modules().items()
-        for node in ast.walk(tree)
+        for name in modules()
+        for node in nodes(name)
         if isinstance(node, ast.ImportFrom) and node.module == f"pgdoctor.{module}"
         if function in {alias.name for alias in node.names}
     }
@@ -294,7 +304,7 @@ def importers(module: str, function: str) -> set[str]:
 
 def plain_imports(name: str) -> Iterator[str]:
     """What a module imports as a whole."""
-    for node in ast.walk(modules()[name]):
+    for node in nodes(name):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -302,9 +312,9 @@ def plain_imports(name: str) -> Iterator[str]:
 def test_outside_of_the_door_a_statement_is_named_in_plain_sight():
     hidden = [
         f"{name}:{node.lineno}"
-        for name, tree in modules().items()
+        for name in modules()
         if room_of(name) != "postgres"
-        for node in ast.walk(tree)
+        for node in nodes(name)
         if isinstance(node, ast.Call) and callee(node) in {"fetch", "fetch_some"}
         if not (node.args and isinstance(node.args[0], ast.Constant))
     ]
@@ -314,10 +324,10 @@ def test_outside_of_the_door_a_statement_is_named_in_plain_sight():
 def test_no_python_text_calls_the_signal_functions():
     texts = [
         f"{name}:{node.lineno}"
-        for name, tree in modules().items()
+        for name in modules()
         if name not in MAY_MENTION_SIGNALS
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and id(node) not in docstrings(tree)
+        for node in nodes(name)
+        if isinstance(node, ast.Constant) and id(node) not in docstrings(name)
         if isinstance(node.value, str) and SIGNAL_FUNCTIONS.search(node.value)
     ]
     assert texts == []
@@ -332,15 +342,13 @@ def callee(call: ast.Call) -> str:
 
 
 @cache
-def docstrings(tree: ast.Module) -> set[int]:
-    """The identities of the strings that only say something to people."""
+def docstrings(name: str) -> set[int]:
+    """The identities of a module's strings that no code uses."""
     return {
-        id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        id(node.value) for node in nodes(name) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
     }
 
 
 def test_class_name_has_one_meaning() -> None:
-    names = Counter(
-        node.name for tree in modules().values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)
-    )
+    names = Counter(node.name for name in modules() for node in nodes(name) if isinstance(node, ast.ClassDef))
     assert [name for name, count in names.items() if count > 1] == []
