@@ -4,10 +4,11 @@ import time
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgdoctor.errors import ConfigError, PgdoctorError, StatementFailed, Unreachable, without_connection_string
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_of_what_a_server_quotes_only_names_are_shown(said: str, shown: str) -> 
     assert str(StatementFailed(said, "22P02")) == shown
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(
     st.sampled_from([Unreachable, ConfigError]),
     st.text(st.characters(exclude_characters="@", exclude_categories=["Cs"])),

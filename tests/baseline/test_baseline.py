@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from statistics import median
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -266,7 +266,6 @@ def after_all(polls: Iterable[tuple[float, float, bool]], scale: float = 1.0) ->
         yield baseline
 
 
-@settings(deadline=None)
 @given(POLLS, VALUES)
 def test_a_score_is_finite_and_memory_is_bounded(polls, value):
     for baseline in after_all(polls):
@@ -276,7 +275,6 @@ def test_a_score_is_finite_and_memory_is_bounded(polls, value):
         assert sum(map(len, held)) <= 40_000
 
 
-@settings(deadline=None)
 @given(POLLS, VALUES)
 def test_nothing_is_learnt_where_nothing_is_to_be(polls, value):
     baseline, at = Baseline(), MIDNIGHT
@@ -288,7 +286,6 @@ def test_nothing_is_learnt_where_nothing_is_to_be(polls, value):
             assert (baseline.recent, baseline.days) == (before.recent, before.days)
 
 
-@settings(deadline=None)
 @given(st.floats(0, 1e9), st.floats(0, 1e9), st.integers(15, 60), st.floats(1.0, 3_000.0))
 def test_a_constant_is_never_unusual(value, above, polls, step):
     baseline = Baseline()
@@ -298,7 +295,6 @@ def test_a_constant_is_never_unusual(value, above, polls, step):
     assert baseline.score(value + above) <= above * (1 + 1e-6) + 1e-6
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 1000), min_size=15, max_size=60),
     st.integers(0, 5000),

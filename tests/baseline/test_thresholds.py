@@ -4,7 +4,7 @@ import zlib
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -19,6 +19,7 @@ from pgdoctor.baseline.thresholds import (
 )
 from pgdoctor.model.anomaly_signals import SIGNALS
 from pgdoctor.model.snapshot import Connections, ServerInfo
+from tests.examples import examples
 
 MIDNIGHT = 1_767_484_800.0
 MINUTE, DAY = 60.0, 86_400.0
@@ -109,7 +110,7 @@ def test_of_a_server_that_hides_its_sessions_only_the_connections_are_read():
     assert signal_readings(replace(server, hidden_sessions=20), 2, 1, 0.5) == {"connections": 40.0}
 
 
-@settings(deadline=None, max_examples=30)
+@examples(30)
 @given(
     st.lists(st.tuples(st.floats(0, 200), st.floats(0, 3 * 3_600), st.booleans()), min_size=1, max_size=60),
     st.floats(0, 500),
@@ -167,7 +168,6 @@ def test_foreign_archive_is_refused_in_words(body, said):
     assert "\n" not in str(error.value)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_garbage_is_refused(body):
     for each in (body, zlib.compress(body)):

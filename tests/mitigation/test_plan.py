@@ -4,7 +4,6 @@ from datetime import timedelta
 from functools import lru_cache
 from typing import Any, get_args
 
-import hypothesis
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -24,6 +23,7 @@ from pgdoctor.model.lock_modes import MODES, STRONG
 from pgdoctor.model.snapshot import Session, Snapshot
 from pgdoctor.statement_pattern import StatementPattern
 from tests.building import NOW, ago, lock, session, snapshot
+from tests.examples import examples
 from tests.mitigation.build import (
     BOTH,
     DDL,
@@ -479,7 +479,7 @@ EVERYTHING = [
 
 
 @given(judged() | st.tuples(snapshots(), st.sampled_from(EVERYTHING), st.just(History())))
-@hypothesis.settings(max_examples=200)
+@examples(200)
 def test_no_plan_approves_what_must_never_happen(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
     made = make_plan(diagnose(seen), by, history)
@@ -491,7 +491,7 @@ def test_no_plan_approves_what_must_never_happen(given: tuple[Snapshot, Mitigati
 
 
 @given(judged(), PROTECTIONS)
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_more_protection_never_makes_a_session_fit(
     given: tuple[Snapshot, Mitigation, History], protection: Protect
 ) -> None:
@@ -517,7 +517,7 @@ LIMITS = (
 
 
 @given(judged(), st.sampled_from(LIMITS), st.integers(0, 4))
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_a_smaller_budget_never_adds_an_action(
     given: tuple[Snapshot, Mitigation, History], limit: str, budget: int
 ) -> None:
@@ -528,7 +528,7 @@ def test_a_smaller_budget_never_adds_an_action(
 
 
 @given(judged(), CIRCUMSTANCES)
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_brakes_never_add_an_action(given: tuple[Snapshot, Mitigation, History], amid: AgentState) -> None:
     seen, by, history = given
     free, braked = (make_plan(diagnose(seen), by, history, each).approved for each in (AgentState(), amid))
@@ -542,7 +542,7 @@ def test_brakes_never_add_an_action(given: tuple[Snapshot, Mitigation, History],
 
 
 @given(judged(), st.sampled_from([*EVERYTHING]))
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_an_open_breaker_approves_nothing(given: tuple[Snapshot, Mitigation, History], everything: Mitigation) -> None:
     seen, by, history = given
     is_open = replace(history, opening=Opening(ago(5), "why"))
@@ -555,7 +555,7 @@ def test_an_open_breaker_approves_nothing(given: tuple[Snapshot, Mitigation, His
 
 
 @given(judged())
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_more_polls_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigation, History]) -> None:
     seen, by, history = given
     patient = make_plan(diagnose(seen), replace(by, min_samples=by.min_samples + 1), history).approved
@@ -564,7 +564,7 @@ def test_more_polls_asked_for_never_add_an_action(given: tuple[Snapshot, Mitigat
 
 
 @given(judged(), st.sampled_from([None, "cancel", "terminate"]))
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_request_for_one_session_gets_it_or_none(given: tuple[Snapshot, Mitigation, History], signal: Any) -> None:
     seen, by, history = given
     for pid in seen.sessions:
@@ -573,7 +573,7 @@ def test_request_for_one_session_gets_it_or_none(given: tuple[Snapshot, Mitigati
 
 
 @given(judged(), CIRCUMSTANCES)
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_h49_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History], amid: AgentState) -> None:
     """Also where enforce has lapsed: what it does then is what the dry run says."""
     seen, by, history = given
@@ -586,7 +586,7 @@ def test_h49_every_mode_decides_alike(given: tuple[Snapshot, Mitigation, History
 
 
 @given(st.data())
-@hypothesis.settings(max_examples=60)
+@examples(60)
 def test_a_hidden_rule_never_decides(data: st.DataObject) -> None:
     """What the loader refuses as unreachable is so."""
     earlier, later = data.draw(one_rule("earlier")), data.draw(one_rule("later"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -23,6 +23,7 @@ from pgdoctor.render.notification import Notification, list_facts, make_test_not
 from pgdoctor.render.outbound_alert import describe_event
 from tests.building import NOW, lock, session, snapshot
 from tests.docs.generating import DOCS
+from tests.examples import examples
 from tests.notify import strict_receivers
 from tests.notify.strict_receivers import KEY, TOKEN, Opsgenie, SlackBot, StrictReceiver
 
@@ -293,7 +294,7 @@ NAMES = st.lists(
 ).map("".join)
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(application=NAMES)
 def test_no_name_is_refused_or_is_markup(application: str) -> None:
     """The checks of the receivers, without sending."""

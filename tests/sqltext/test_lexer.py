@@ -1,7 +1,7 @@
 """The lexer against the rules of Postgres's own, and against text that wants to take its time."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgdoctor.sqltext.lexer import Sort, Token, join_pieces, scan_tokens
@@ -121,7 +121,6 @@ def test_tokens_are_written_with_one_space_where_there_was_any() -> None:
     assert "".join(join_pieces(scan_tokens("a  /* b */ ,'c'\n\n--d\n= 1"), written)) == "a ,? = ?"
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_tokens_of_any_text_follow_each_other_and_cover_it(text: str) -> None:
     end = 0

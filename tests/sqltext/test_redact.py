@@ -3,10 +3,11 @@
 import random
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgdoctor.sqltext.redact import HIDDEN_STATEMENT, MORE, MOST_CHARACTERS, redact, redact_alone, redact_shape
+from tests.examples import examples
 
 SECRET = "hunter2"
 
@@ -167,7 +168,6 @@ def test_a_secret_in_any_literal_is_hidden_wherever_the_text_is_cut(literal: str
             assert redact(shown) == shown
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1), st.sampled_from(AROUND), st.integers(0, 200))
 def test_no_text_in_quotes_is_shown(value: str, around: str, length: int) -> None:
     quoted = "'" + value.replace("'", "''") + f"{SECRET}'"
@@ -175,7 +175,6 @@ def test_no_text_in_quotes_is_shown(value: str, around: str, length: int) -> Non
     assert "hunt" not in shown
 
 
-@settings(deadline=None)
 @given(st.integers(), st.sampled_from(AROUND))
 @example(17_000_000, "select {}")
 def test_no_number_is_shown(value: int, around: str) -> None:
@@ -259,7 +258,7 @@ SPLIT = st.lists(st.sampled_from(PIECES.split(" ")))
 ANY_TEXT = st.text() | SPLIT.map(" ".join) | SPLIT.map("".join)
 
 
-@settings(max_examples=500, deadline=None)
+@examples(500)
 @given(ANY_TEXT)
 @example("select " + "+" * 3_000)
 @example("select " + '"a",' * 600)
@@ -320,7 +319,7 @@ PIECES = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12).map(" ".join), st.integers(0, 80))
 @example('select "a 7 b", 7', 0)
 @example("select $7$ ' $7$, '7'", 0)

@@ -1,11 +1,12 @@
 """What is remembered by the shape of a text is what the text itself says."""
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgdoctor.diagnosis.blocker import row_locks
 from pgdoctor.sqltext import ddl, statement
 from pgdoctor.sqltext.shape import find_shape
+from tests.examples import examples
 from tests.sqltext.test_redact import PIECES
 
 STATEMENTS = [
@@ -15,7 +16,7 @@ STATEMENTS = [
 ]  # fmt: skip
 
 
-@settings(max_examples=400, deadline=None)
+@examples(400)
 @given(
     st.lists(st.sampled_from(STATEMENTS + PIECES) | st.text(max_size=3), max_size=6).map(" ".join),
     st.integers(0, 80),

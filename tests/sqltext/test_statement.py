@@ -4,12 +4,13 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pgdoctor.sqltext import statement_kinds
 from pgdoctor.sqltext.statement import MOST_STATEMENTS, Conditions, Statement, read_searches, read_statement
 from tests.diagnosis.asking import conditions
+from tests.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -304,7 +305,6 @@ def test_a_cut_statement_never_says_more_than_the_whole(length: int) -> None:
     assert not asked.filters_known or asked == conditions(WHOLE)
 
 
-@settings(deadline=None)
 @given(st.sampled_from([text for text, *_ in STATEMENTS]), st.integers(0, 80))
 def test_a_cut_makes_nothing_more_telling_than_it_is(text: str, length: int) -> None:
     whole, cut = read_statement(text), read_statement(text[:length], truncated=True)
@@ -318,7 +318,6 @@ def test_a_cut_makes_nothing_more_telling_than_it_is(text: str, length: int) -> 
 GAPS = st.sampled_from([" ", "\n", "\t ", " /* lock orders; */ ", "/**/", " -- drop table x\n", " /* a /* b */ c */ "])
 
 
-@settings(deadline=None)
 @given(st.sampled_from(STATEMENTS), st.data())
 def test_comments_space_and_case_change_nothing(statement: tuple[str, str, str], data: st.DataObject) -> None:
     text = statement[0]
@@ -341,7 +340,7 @@ WORDS = (
 ANY_TEXT = st.text() | st.lists(st.sampled_from(WORDS.split(" "))).map(" ".join)
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(ANY_TEXT, st.booleans())
 @example("explain " * 50 + "select", False)
 @example("select * from " + "(select * from " * 3000, False)
