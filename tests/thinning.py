@@ -1,4 +1,4 @@
-"""Tables of many cases of one kind on a real server: `make test` runs a few of each, `make test-long` the others."""
+"""Tables of many cases of one kind that take long: `make test` runs a few of each, `make test-long` the others."""
 
 from collections.abc import Mapping
 from typing import Any

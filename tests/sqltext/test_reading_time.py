@@ -8,6 +8,7 @@ from pgdoctor.sqltext.ddl import ddl_effect
 from pgdoctor.sqltext.redact import outline_statement, redact
 from pgdoctor.sqltext.statement import read_searches, read_statement
 from pgdoctor.sqltext.statement_shape import read_shape
+from tests.thinning import thin_cases
 
 #: Seconds of CPU time for each reader and text: twice what the slowest takes, for a busy machine doubles CPU time too.
 LIMIT = 0.1
@@ -41,7 +42,7 @@ def seconds(function: object, text: str) -> float:
     return least
 
 
-@pytest.mark.parametrize("piece", REPEATED)
+@pytest.mark.parametrize("piece", thin_cases({piece: piece for piece in REPEATED}, every=3))
 def test_h80_no_repeated_piece_takes_long_to_read(piece: str) -> None:
     read_searches("select from orders where a = 1")  # Loads the parser.
     # The shortest first: where the work doubles with each piece it fails before it takes the machine's memory.
