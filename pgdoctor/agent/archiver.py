@@ -173,8 +173,8 @@ class Archiver:
         """Raise StatementFailed where the archive is on a server that is watched."""
         if archive and not self._settings.on_watched_server and archive in batch.servers:
             raise StatementFailed(
-                "the archive is on the server that is watched, so it is away when it is needed: use another server, "
-                "or set [archive] on_watched_server = true",
+                "the archive is on the server that is watched, so it is unavailable when it is needed: use another "
+                "server, or set [archive] on_watched_server = true",
                 sqlstate=None,
             )
 
@@ -207,7 +207,9 @@ class Archiver:
                 if not _is_of_values(error):
                     raise
                 set_aside += 1
-                log.warning("the archive refuses a row for good: it is left out", extra=_describe_group(group, error))
+                log.warning(
+                    "the archive refuses a row permanently: the row is skipped", extra=_describe_group(group, error)
+                )
         return set_aside
 
     async def _drop_old_months(self, connection: Connection) -> None:

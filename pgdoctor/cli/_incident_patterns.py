@@ -1,4 +1,4 @@
-"""`pgdoctor incidents patterns`: what blocks sessions again and again."""
+"""`pgdoctor incidents patterns`: recurring blockers."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--format", "form", type=click.Choice(("text", "json")), default="text", show_default=True)
 @wide_option
 def patterns(config: str | None, journal: str | None, since: str, limit: int, form: str, wide: bool) -> None:
-    """Show what blocks sessions again and again.
+    """Show recurring blockers.
 
     Blocked time of all recorded incidents by class, table, application and statement of the blocker, with the
     statements that waited, and what would end it. The most blocked time comes first.

@@ -52,7 +52,7 @@ def _parse_pid(context: click.Context, _: click.Parameter, text: str | None) -> 
     if text is None:
         raise click.UsageError("the PID of a session is missing: pgdoctor diagnose and watch show PIDs", context)
     if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:_MOST_DIGITS]) <= _LARGEST_PID:
-        raise click.UsageError(f"{text[:_MOST_SHOWN]!r} is no PID: pgdoctor diagnose and watch show PIDs", context)
+        raise click.UsageError(f"{text[:_MOST_SHOWN]!r} is not a PID: pgdoctor diagnose and watch show PIDs", context)
     return int(text)
 
 

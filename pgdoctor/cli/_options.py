@@ -47,7 +47,7 @@ def parse_log_time(option: str, text: str | None) -> datetime | None:
         return parse_since(text)
     except UsageError:
         raise UsageError(
-            f"{option} {text[:50]!r}: a time such as '2026-11-30 03:00' (UTC), or so long ago, such as 2h"
+            f"{option} {text[:50]!r}: a time such as '2026-11-30 03:00' (UTC), or a duration before now, such as 2h"
         ) from None
 
 

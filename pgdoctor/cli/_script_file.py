@@ -34,7 +34,7 @@ def read_script(argument: str) -> ScriptText:
         return _read_file(argument)
     is_word = not any(character.isspace() or character in ";(" for character in argument)
     if argument.lower().endswith(".sql") or (is_word and argument.lower() not in _STATEMENTS_OF_A_WORD):
-        raise UsageError(f"no file {escape_text(argument[:200])}, and it is no statement")
+        raise UsageError(f"no file {escape_text(argument[:200])}, and it is not a statement")
     return ScriptText("the statement", _check("the statement", argument), False)
 
 
@@ -75,5 +75,5 @@ def _decode(name: str, body: bytes) -> str:
 def _check(name: str, text: str) -> str:
     place = text.find("\x00")
     if place >= 0:
-        raise UsageError(f"{name} has a zero byte in line {text.count(chr(10), 0, place) + 1:,}: it is no SQL text")
+        raise UsageError(f"{name} has a zero byte in line {text.count(chr(10), 0, place) + 1:,}: it is not SQL text")
     return text

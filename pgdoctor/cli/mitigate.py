@@ -38,9 +38,9 @@ def command(
 
     The plan lists, for each blocker, the signal that a rule allows and the objections of the guards. --execute carries
     it out: one action, a new poll, and again until no action is allowed. Each action is written to stderr as JSON,
-    before and after the signal. A running session must be seen to hold its lock for min_wait: it polls until then, for
-    at most a minute. With --pid the waits alone count. Exit status 1: an action released no session, or --pid had no
-    action.
+    before and after the signal. A running session must have held its lock for min_wait: the command polls until that
+    is seen, for at most a minute. With --pid only the waits count. Exit status 1: an action released no session, or
+    --pid had no action.
     """
     if context.invoked_subcommand is not None:
         # `mitigate --config … reset` is `mitigate reset --config …`.

@@ -43,8 +43,8 @@ def _parse_duration(context: click.Context, parameter: click.Parameter, text: st
 def command(dsn: str, length: Duration, out: str, interval: Duration, force: bool, into_databases: bool) -> None:
     """Record lock incidents to a file, without an agent.
 
-    The command polls as an agent does, sends no signal and ends after the given time. Ctrl-C ends it earlier; the
-    file is written all the same. It has no literal of a statement. Read it with diagnose --from, watch --from or
+    The command polls as an agent does, sends no signal and ends after the given time. Ctrl-C ends it earlier and
+    still writes the file. It has no literal of a statement. Read it with diagnose --from, watch --from or
     incidents import. It works on a standby, too.
     """
     from pgdoctor.cli._recording import record_server

@@ -94,7 +94,7 @@ def _check_name(_: click.Context, parameter: click.Parameter, role: str) -> str:
 @click.option(
     "--stats",
     is_flag=True,
-    help="Also create functions that tell how frequent values are, never which. Run it in each database.",
+    help="Also create functions that return how frequent values are, never the values. Run it in each database.",
 )
 def command(role: str, act: bool, wrapper: bool, stats: bool) -> None:
     """Print SQL that creates the role for pgdoctor.

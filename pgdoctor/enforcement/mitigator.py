@@ -409,7 +409,7 @@ class Mitigator:
         if objections is None and self.settings is not settings:
             objections = "the settings have changed"
         if objections is None and self._is_winding_down:
-            objections = "pgdoctor is ending"
+            objections = "pgdoctor is shutting down"
         if objections is not None:
             return replace(action, outcome="withheld", message=objections)
         assert decision.rule is not None

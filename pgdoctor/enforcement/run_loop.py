@@ -1,4 +1,4 @@
-"""Poll, act, poll again: started by an operator, until nothing is left to do."""
+"""Carry a plan out, started by an operator: one action a poll, until no further action is allowed."""
 
 import asyncio
 import time
@@ -11,19 +11,19 @@ from pgdoctor.postgres.collect import Collector
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.server_watch import ServerWatch
 
-#: Seconds for which it goes on by itself until a session is known to hold its lock for as long as a rule asks for.
+#: Seconds for which it polls at most until a session has been seen to hold its lock for as long as a rule requires.
 _LONGEST_WATCH = 60.0
 
 
 async def carry_out(
     mitigator: Mitigator, connection: Connection, *, most: int = 10, patience: float = 0.0, pause: float = 0.2
 ) -> AsyncIterator[Action]:
-    """Poll, act, poll again, until nothing is left that may be done; yields each action once it is settled.
+    """Poll and act until no action is allowed; yields each action once its effect is known.
 
-    Ends after `most` actions. What only lacks time, such as a wait that is still too short, is waited for `patience`
-    seconds; `pause`: seconds between two polls. Several polls are needed to know how long a running session has held
-    its lock: they go on for as long as the rule asks for, at most a minute. Raises ServerError where the server cannot
-    be asked.
+    `most`: the maximum number of actions. `patience`: seconds to wait for decisions that time alone can allow, such as
+    a wait that is still too short. `pause`: seconds between two polls. A rule may require that a running session has
+    held its lock for some time: only several polls show that, so they continue for that time, at most a minute. Raises
+    ServerError if the server cannot be queried.
     """
     watch = ServerWatch(Collector(connection))
     began = time.monotonic()
@@ -40,7 +40,7 @@ async def carry_out(
 
 
 def _goes_on(mitigator: Mitigator, began: float, give_up: float) -> bool:
-    """Whether something is left that may be done, now or within our patience."""
+    """Whether an action may be allowed now, or before `give_up`."""
     now = time.monotonic()
     may_wait = now < give_up
     only = mitigator.only
@@ -49,7 +49,7 @@ def _goes_on(mitigator: Mitigator, began: float, give_up: float) -> bool:
 
 
 def _is_being_watched(decision: Decision, watched: float) -> bool:
-    """Whether it is only to be seen for how long it holds its lock, and that is still possible."""
+    """Whether further polls may show that the session has held its lock long enough."""
     if decision.rule is None or not decision.awaits_known_hold:
         return False
     return watched < min(decision.rule.min_wait, _LONGEST_WATCH) + 1

@@ -226,9 +226,9 @@ def _check_magic(pieces: Iterable[bytes]) -> Iterator[bytes]:
     if not first:
         raise ExportError("is empty")
     if first.startswith(_SQLITE):
-        raise ExportError("is a journal, and no export: pgdoctor incidents list --journal FILE reads it")
+        raise ExportError("is a journal, not an export: pgdoctor incidents list --journal FILE reads it")
     if not first.startswith(_MAGIC):
-        raise ExportError("is no export of pgdoctor incidents: it is not compressed with gzip")
+        raise ExportError("is not an export of pgdoctor incidents: it is not compressed with gzip")
     return chain((first,), remaining)
 
 
@@ -253,9 +253,9 @@ def _read_header(line: bytes) -> _Header:
     try:
         header = _decode_header(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise ExportError("is compressed, but no export of pgdoctor incidents") from None
+        raise ExportError("is compressed, but not an export of pgdoctor incidents") from None
     if header.format != FORMAT:
-        raise ExportError("is compressed, but no export of pgdoctor incidents")
+        raise ExportError("is compressed, but not an export of pgdoctor incidents")
     if header.version[0] != MAJOR:
         major, minor = header.version
         raise ExportError(
@@ -276,6 +276,6 @@ def _read_line(raw: bytes, number: int, header: _Header) -> _Line | None:
     except msgspec.ValidationError:
         if is_later:
             return None
-        raise ExportError(f"is damaged: line {number} is not as it should be") from None
+        raise ExportError(f"is damaged: line {number} has an unexpected form") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise ExportError(f"is damaged: line {number} cannot be read") from None

@@ -14,8 +14,8 @@ class ClearedBy(Enum):
 
     NEVER = "nothing"
     TIME = "time"
-    BRAKE = "the end of a general stop; it is no objection to the session"
-    PACE = "time; it is no objection to the session, whose turn comes later"
+    BRAKE = "the end of a general stop; it is not an objection to the session"
+    PACE = "time; it is not an objection to the session, whose turn comes later"
     RATION = "time; until then no other session is signalled in its place"
     PERSON = "an approval or reset by a person; other sessions may be signalled first"
 

@@ -35,7 +35,7 @@ class Problem(Enum):
     """Why a part of a script is not judged as a statement."""
 
     COMMAND = "psql command: left out"
-    UNKNOWN_COMMAND = "psql command: what it runs cannot be judged"
+    UNKNOWN_COMMAND = "psql command: the statements that it runs cannot be judged"
     UNREADABLE = "cannot be read: a character that PostgreSQL does not know here"
     UNFINISHED = "cannot be read: a quote or comment has no end"
     UNBALANCED = "cannot be read: brackets do not match"

@@ -127,7 +127,7 @@ def _format_lines(report: HolderReport, width: int | None) -> Iterator[str]:
 
 def _tell_nothing(report: HolderReport, family: str) -> str:
     if report.target.kind == "session":
-        return f"{report.target.name} holds and awaits no lock."
+        return f"{report.target.name} neither holds nor awaits a lock."
     return f"No session and no prepared transaction holds or awaits a lock on {report.target.name}{family}."
 
 

@@ -97,7 +97,7 @@ class IncidentReport(msgspec.Struct, frozen=True, rename={"classification": "cla
     severity: str
     relation: str | None
     started: datetime
-    #: Null: it goes on, or its end was not observed.
+    #: Null: it is ongoing, or its end was not observed.
     ended: datetime | None
     ongoing: bool
     #: How long it lasted as far as it was observed.
@@ -192,7 +192,7 @@ def _measure_times(story: IncidentView) -> Iterator[ReportTime]:
         _seconds_between(start, last.at) if is_known else None,
         "the first signal" if signal is not None else f"{found}, for no signal was sent",
         "the first poll without a blocked session",
-        "" if is_known else "its end was not observed" if last.is_over else "it goes on",
+        "" if is_known else "its end was not observed" if last.is_over else "it is ongoing",
     )
 
 

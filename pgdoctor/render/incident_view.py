@@ -214,7 +214,7 @@ def _describe_entry(entry: IncidentRecord) -> str:
         case "recurred":
             return f"came back, with {format_count(entry.blocked, 'session')} blocked{_describe_request(entry.request)}"
         case "continued":
-            return f"a new agent found it still there, with {format_count(entry.blocked, 'session')} blocked"
+            return f"a new agent found it still open, with {format_count(entry.blocked, 'session')} blocked"
         case "observed":
             longest = format_duration(entry.longest_wait)
             return f"last snapshot so far: {format_count(entry.blocked, 'session')} blocked, the longest wait {longest}"

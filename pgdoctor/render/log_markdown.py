@@ -75,7 +75,7 @@ def _render_incident(incident: PastIncident) -> Iterator[str]:
         yield f"Deadlock at {escape_markdown(deadlock.at)}:"
         yield "\n".join(f"- {escape_markdown(line)}" for line in describe_deadlock(deadlock))
     if incident.moment is not None and incident.worst_at is not None:
-        yield f"### At its worst, {format_moment(incident.worst_at)} UTC"
+        yield f"### At its peak, {format_moment(incident.worst_at)} UTC"
         told = [each for each in incident.moment.blockers if each.root or each.classification != "unknown"]
         yield "\n".join(line for each in told[:_MOST_BLOCKERS] for line in _render_blocker(each))
         if len(told) > _MOST_BLOCKERS:

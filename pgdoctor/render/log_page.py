@@ -68,7 +68,7 @@ def _render_incident(incident: PastIncident) -> Iterator[str]:
     for deadlock in facts.deadlocks[:_MOST_DEADLOCKS]:
         yield from _render_deadlock(deadlock)
     if incident.moment is not None and incident.worst_at is not None:
-        yield f"<h3>At its worst, {format_moment(incident.worst_at)} UTC</h3>"
+        yield f"<h3>At its peak, {format_moment(incident.worst_at)} UTC</h3>"
         yield from past_trees_markup(incident.moment)
     if facts.statements:
         yield from _render_statements(facts.statements)

@@ -151,7 +151,8 @@ def _build_headline(report: LogReport) -> Iterator[Paragraph]:
         yield Paragraph(note, "warn", "! ", "  ")
     if report.incidents_total > len(report.incidents):
         yield Paragraph(
-            f"Kept are the {len(report.incidents):,} of {report.incidents_total:,} incidents that cost the most.",
+            f"Only the {len(report.incidents):,} incidents with the most session time are kept, "
+            f"of {report.incidents_total:,}.",
             "warn",
         )
 
@@ -173,7 +174,7 @@ def _build_incident(incident: PastIncident) -> Iterator[Paragraph]:
     if facts.deadlocks_total > _MOST_DEADLOCKS:
         yield Paragraph(f"and {format_count(facts.deadlocks_total - _MOST_DEADLOCKS, 'deadlock')} more")
     if incident.moment is not None and incident.worst_at is not None:
-        yield Paragraph(f"at its worst, {format_moment(incident.worst_at)} UTC:")
+        yield Paragraph(f"at its peak, {format_moment(incident.worst_at)} UTC:")
         yield from past_paragraphs(incident.moment)
     if facts.statements:
         yield Paragraph("session time by statement:")

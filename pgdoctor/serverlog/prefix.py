@@ -368,7 +368,7 @@ def _compile_parts(template: str, *, is_again: bool = False) -> Iterator[bytes]:
                 yield b"(?:"
             is_optional = True
         elif letter not in _ESCAPES:
-            raise UsageError(f"--prefix: %{letter} is no escape of log_line_prefix")
+            raise UsageError(f"--prefix: %{letter} is not an escape of log_line_prefix")
         else:
             pattern = _ESCAPES[letter]
             name = re.match(rb"\(\?P<(\w+)>", pattern)

@@ -80,10 +80,10 @@ _KEPT_OUT = (
 
 #: The form that holds up fewer people, by kind.
 _SAFER = {
-    "create_index": "CREATE INDEX CONCURRENTLY lets writers go on",
+    "create_index": "CREATE INDEX CONCURRENTLY does not block writers",
     "drop_index": "DROP INDEX CONCURRENTLY waits without keeping readers and writers out",
-    "reindex": "REINDEX ... CONCURRENTLY lets readers and writers go on",
-    "refresh": "REFRESH MATERIALIZED VIEW CONCURRENTLY lets readers go on (it needs a unique index)",
+    "reindex": "REINDEX ... CONCURRENTLY blocks no readers and writers",
+    "refresh": "REFRESH MATERIALIZED VIEW CONCURRENTLY does not block readers (it needs a unique index)",
     "vacuum_full": "pg_repack rewrites the table while it is in use",
     "cluster": "pg_repack rewrites the table while it is in use",
     "repack": "REPACK CONCURRENTLY, where the server has it, or pg_repack",

@@ -159,7 +159,7 @@ def test_row_that_is_always_refused_holds_up_no_other(
     assert archiver.counts == {"written": 1, "failed": 3, "set_aside": 1}
     found = rows(archive, "select subject from pgdoctor_archive.records where subject in ('refused', 'taken')")
     assert found == [("taken",)]
-    [warning] = [each for each in caplog.records if "refuses a row for good" in each.message]
+    [warning] = [each for each in caplog.records if "refuses a row permanently" in each.message]
     assert (warning.subject, warning.sqlstate) == ("refused", "23514")
 
 

@@ -138,7 +138,7 @@ def test_h59_log_page_metric_and_commands_name_the_stranger(scene, agent):
     watching = agent(dsn)
     wait_until(lambda: watching.metric("leader_lock_strangers") == 1, 30)
     assert watching.metrics()['pgdoctor_findings{kind="leader_lock"}'] == 1
-    event = "a stranger holds a lock of the leader election"
+    event = "a session other than pgdoctor holds a lock of the leader election"
     [line] = [each for each in watching.wait_for_lines(event) if each["event"] == event]
     assert (line["level"], line["pid"], line["usename"]) == ("critical", pid, "app")
     assert (line["client_addr"], line["application_name"]) == ("127.0.0.1", "psql")

@@ -114,7 +114,7 @@ def test_the_course_of_an_incident_goes_on_after_a_restart(scene: Scene, agent: 
     report = json.loads(incidents(path, "report", "--format", "json").stdout)
     assert any("a new agent" in each["what"] for each in report["timeline"])
     assert report["ongoing"]
-    assert report["times"][2]["note"] == "it goes on"
+    assert report["times"][2]["note"] == "it is ongoing"
     holder.run("rollback")
     waiter.finish(timeout=30)
 

@@ -117,9 +117,9 @@ def test_a_password_is_asked_for_on_a_terminal_only(scene: Scene) -> None:
         (("-U", "x"), "The connection comes after a command: pgdoctor diagnose -U USER"),
         (("explain", "-h"), "Help is --help; -h names a host"),
         (("cancel",), "the PID of a session is missing: pgdoctor diagnose and watch show PIDs"),
-        (("cancel", "0"), "'0' is no PID"),
-        (("terminate", "abc\x1b[31m"), "is no PID"),
-        (("terminate", "9" * 5000), "is no PID"),
+        (("cancel", "0"), "'0' is not a PID"),
+        (("terminate", "abc\x1b[31m"), "is not a PID"),
+        (("terminate", "9" * 5000), "is not a PID"),
         ((f"postgresql://u:{SECRET}@h/d",), "pgdoctor diagnose DSN"),
     ],
 )

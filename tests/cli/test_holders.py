@@ -158,7 +158,7 @@ def test_all_locks_of_a_session(orders):
     objects = {each["object"] for each in facts(orders.dsn, str(holder.pid))["locks"]}
     assert {"public.orders", "advisory key 42"} <= objects
     idle = orders.client("select 1", autocommit=True)
-    assert f"session {idle.pid} holds and awaits no lock." in holders(orders.dsn, str(idle.pid))
+    assert f"session {idle.pid} neither holds nor awaits a lock." in holders(orders.dsn, str(idle.pid))
 
 
 def test_prepared_transaction_is_listed_and_named_for_its_waiter(own_server):

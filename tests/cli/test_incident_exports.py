@@ -119,9 +119,9 @@ def test_a_file_that_is_there_is_replaced_only_by_force(path: Path, exported: Pa
     ("body", "words"),
     [
         (b"", "is empty"),
-        (b"hello", "is no export"),
+        (b"hello", "is not an export"),
         (b"\x1f\x8bhello", "is damaged"),
-        (gzip.compress(b"hello", mtime=0), "no export"),
+        (gzip.compress(b"hello", mtime=0), "not an export"),
     ],
     ids=["empty", "text", "damaged", "foreign"],
 )

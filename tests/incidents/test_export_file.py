@@ -129,19 +129,19 @@ def test_a_future_major_version_is_refused_and_named() -> None:
 
 def test_file_that_is_no_export_is_refused() -> None:
     refused(b"", "is empty")
-    refused(b"hello", "is no export of pgdoctor incidents")
+    refused(b"hello", "is not an export of pgdoctor incidents")
     refused(b"SQLite format 3\x00 and more", "is a journal")
-    refused(gzip.compress(b"PGDMP" * 100), "is compressed, but no export")
+    refused(gzip.compress(b"PGDMP" * 100), "is compressed, but not an export")
     refused(
-        gzip.compress(b'{"line":"header","format":"x","version":[1,0],"written_by":"","written_at":0}'), "no export"
+        gzip.compress(b'{"line":"header","format":"x","version":[1,0],"written_by":"","written_at":0}'), "not an export"
     )
-    refused(gzip.compress(b"[" * 100_000), "no export")
+    refused(gzip.compress(b"[" * 100_000), "not an export")
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.7, 0.99])
 def test_a_file_that_is_cut_off_is_refused(share: float) -> None:
     body = written()
-    refused(body[: int(len(body) * share)], "is cut off|is compressed, but no export")
+    refused(body[: int(len(body) * share)], "is cut off|is compressed, but not an export")
 
 
 def test_lines_that_are_missing_are_noticed() -> None:

@@ -147,7 +147,7 @@ def test_every_known_prefix_is_a_template() -> None:
 
 @pytest.mark.parametrize(
     ("template", "says"),
-    [("[%p] ", "has no time"), ("%m %y ", "%y is no escape"), ("%t;%p;", "fits none of its first lines")],
+    [("[%p] ", "has no time"), ("%m %y ", "%y is not an escape"), ("%t;%p;", "fits none of its first lines")],
 )
 def test_wrong_prefix_is_refused_in_one_line(template: str, says: str) -> None:
     with pytest.raises(UsageError, match=says) as refused:

@@ -66,40 +66,58 @@ _REPORT_FILES = (
 )
 
 ENDPOINTS: Sequence[_Endpoint] = (
-    _Endpoint("get", "/health", "The process is alive.", [_Answer("It is.", encoded=Health)], schemes=()),
+    _Endpoint(
+        "get",
+        "/health",
+        "Whether the process is alive.",
+        [_Answer("The process is alive.", encoded=Health)],
+        schemes=(),
+    ),
     _Endpoint(
         "get",
         "/health/deep",
-        "The database answers.",
+        "Whether the database answers.",
         [
-            _Answer("It is UP.", encoded=DeepHealth),
-            _Answer("It is DEGRADED or DOWN.", encoded=DeepHealth, status=503),
+            _Answer("The status is UP.", encoded=DeepHealth),
+            _Answer("The status is DEGRADED or DOWN.", encoded=DeepHealth, status=503),
         ],
     ),
     _Endpoint(
         "get",
         "/metrics",
-        "The metrics, of the last poll.",
-        [_Answer("They are.", "text/plain"), _Answer("They are, as OpenMetrics.", "application/openmetrics-text")],
+        "The metrics of the last poll.",
+        [
+            _Answer("The metrics as Prometheus text.", "text/plain"),
+            _Answer("The metrics as OpenMetrics.", "application/openmetrics-text"),
+        ],
     ),
     _Endpoint(
         "get",
         "/diagnosis",
         "The diagnosis of the last poll.",
-        [_Answer("It is.", encoded=Report), _Answer("There is none.", encoded=HttpError, status=503)],
+        [
+            _Answer("The diagnosis.", encoded=Report),
+            _Answer("There is no diagnosis yet.", encoded=HttpError, status=503),
+        ],
         [_SERVER],
     ),
-    _Endpoint("get", "/", "The page.", [_Answer("It is.", "text/html")], [_SERVER]),
-    _Endpoint("get", "/explain/{name}", "A page of the manual.", [_Answer("It is.", "text/plain")], [_TOPIC]),
-    _Endpoint("get", "/openapi.json", "This description.", [_Answer("It is.")]),
-    _Endpoint("get", "/incidents", "The recorded incidents.", [_Answer("They are.", "text/html")], [_SERVER]),
-    _Endpoint("get", "/incidents/{id}", "One of them.", [_Answer("It is.", "text/html")], [_INCIDENT, _SERVER]),
+    _Endpoint("get", "/", "The page of the server.", [_Answer("The page.", "text/html")], [_SERVER]),
+    _Endpoint("get", "/explain/{name}", "A page of the manual.", [_Answer("The page.", "text/plain")], [_TOPIC]),
+    _Endpoint("get", "/openapi.json", "This description.", [_Answer("The description.")]),
+    _Endpoint("get", "/incidents", "The recorded incidents.", [_Answer("The list.", "text/html")], [_SERVER]),
+    _Endpoint(
+        "get",
+        "/incidents/{id}",
+        "The report on an incident.",
+        [_Answer("The report.", "text/html")],
+        [_INCIDENT, _SERVER],
+    ),
     *(
         _Endpoint(
             "get",
             f"/incidents/{{id}}/{name}",
-            f"One of them as a file, {name}.",
-            [_Answer("It is.", media, encoded)],
+            f"The report on an incident as a file, {name}.",
+            [_Answer("The file.", media, encoded)],
             [_INCIDENT, _SERVER],
         )
         for name, media, encoded in _REPORT_FILES

@@ -399,7 +399,7 @@ class Poller:
                 "locks": stranger.locks,
             }
             level = logging.WARNING if stranger.may_signal else logging.CRITICAL
-            log.log(level, "a stranger holds a lock of the leader election", extra=extra)
+            log.log(level, "a session other than pgdoctor holds a lock of the leader election", extra=extra)
         self._told_strangers = strangers
 
     def _note_failure(self, connection: str, error: str, last_attempt: float) -> ServerState:

@@ -62,7 +62,7 @@ def describe_level(facts: BlockerFacts) -> Iterator[str]:
     elif is_of_a_transaction(facts):
         yield "its waiters ask for a transaction-level lock: most likely the end of the transaction gives it back"
     else:
-        yield "whether it is a session-level or a transaction-level lock does not show"
+        yield "the server does not show whether it is a session-level or a transaction-level lock"
 
 
 def find_level(facts: BlockerFacts) -> str | None:

@@ -72,7 +72,7 @@ def describe_progress(progress: CommandProgress, elapsed: float | None) -> str:
         passed = f", {progress.done:,} bytes so far" if progress.done else ""
         return f"{progress.command}: {progress.phase}{passed}"
     if progress.phase.startswith("waiting for"):
-        return f"{progress.command}: {progress.phase}, {progress.done:,} of {progress.total:,} gone"
+        return f"{progress.command}: {progress.phase}, {progress.done:,} of {progress.total:,} done"
     left = seconds_left(progress, elapsed)
     rough = f", roughly {format_duration(left)} left" if left is not None else ""
     done = f"{int(within * 100)} % ({progress.done:,} of {progress.total:,})"

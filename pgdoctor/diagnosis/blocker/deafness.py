@@ -19,8 +19,8 @@ _HANDLER = re.compile(r"\bquery_canceled\b|\b57014\b", re.IGNORECASE)
 _PROMPT_DBLINK = re.compile(r"\bdblink_\w", re.IGNORECASE)
 _DBLINK = re.compile(r"\bdblink\s*+\(", re.IGNORECASE)
 
-_CATCHES = "its code names query_canceled and may catch it: if it goes on, terminate the session"
-_WAITS_FOR_DBLINK = "dblink() may end only when the other server answers: if it goes on, cancel it again"
+_CATCHES = "its code names query_canceled and may catch it: if it continues, terminate the session"
+_WAITS_FOR_DBLINK = "dblink() may end only when the other server answers: if it continues, cancel it again"
 
 
 def explain_persistence(session: Session) -> str | None:

@@ -152,9 +152,7 @@ def _describe_in_full(holder: ReplayHolder, replay: Replay, snapshot: Snapshot) 
 
 def _describe_feedback(replay: Replay) -> str:
     if replay.hot_standby_feedback:
-        return (
-            "hot_standby_feedback = on: the primary keeps rows for queries here; locks and pins conflict all the same"
-        )
+        return "hot_standby_feedback = on: the primary keeps rows for queries here; locks and pins still conflict"
     if replay.conflict == "snapshot":
         return (
             "hot_standby_feedback = off: with on, the primary keeps the rows that queries here read, and bloats for it"

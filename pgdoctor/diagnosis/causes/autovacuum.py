@@ -33,7 +33,7 @@ class Autovacuum(Cause):
         if _WRAPAROUND in (session.statement or ""):
             return Classification(
                 evidence=(*running, "it prevents transaction-id wraparound, so it does not yield"),
-                remedy=Remedy("none", "let it finish; take back what queues behind it"),
+                remedy=Remedy("none", "let it finish; cancel the requests that queue behind it"),
             )
         return Classification(
             evidence=running,

@@ -40,7 +40,7 @@ class Backup(Cause):
                 *command_status.describe_command_wait(facts),
                 *command_status.progress_evidence(facts),
             ),
-            remedy=Remedy("none", "let the backup finish; take back what queues behind it"),
+            remedy=Remedy("none", "let the backup finish; cancel the requests that queue behind it"),
         )
 
 

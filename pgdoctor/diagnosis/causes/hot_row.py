@@ -98,7 +98,7 @@ def _judge_next_in_line(facts: BlockerFacts) -> Classification | None:
     ahead = [BlockerFacts(root, facts.snapshot, facts.graph) for root in facts.graph.roots_of(facts.node)]
     if facts.node in facts.graph.in_cycle or not all(RowQueue(root).changes_hands for root in ahead):
         return None
-    said = f"waits in line itself for {_name_row(facts)}, which changes hands all the time"
+    said = f"is queued itself for {_name_row(facts)}, which changes hands all the time"
     return _make_verdict(said, *command_status.describe_command_wait(facts))
 
 

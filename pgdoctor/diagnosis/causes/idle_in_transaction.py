@@ -57,7 +57,7 @@ def _choose_remedy(facts: BlockerFacts, session: Session) -> Remedy:
         return Remedy("none", "its advisory lock may be the application's own mutex: find out what it guards")
     if _is_of_repack(facts, session):
         return Remedy(
-            "none", "pg_repack keeps this lock while its other session copies: take back what queues behind it"
+            "none", "pg_repack keeps this lock while its other session copies: cancel the requests that queue behind it"
         )
     if _is_aborted(session):
         return Remedy("terminate", "unless it goes back to a savepoint there is nothing left to lose but the session")

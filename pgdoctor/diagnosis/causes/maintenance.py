@@ -38,11 +38,11 @@ def _choose_remedy(facts: BlockerFacts) -> Remedy:
         harmless = "" if command_status.keeps_out_readers_or_writers(facts) else "it blocks no reader or writer, and "
         return Remedy("none", f"{harmless}a cancel leaves {effect.leaves} behind")
     if effect.is_concurrent and not facts.is_waiting:
-        return Remedy("none", "it lets readers go on, and a cancel loses its work so far: let it finish")
+        return Remedy("none", "it blocks no readers, and a cancel loses its work so far: let it finish")
     if command_status.is_command_nearly_done(facts):
         return command_status.LET_FINISH
     if all(lock.mode == SUE for lock in facts.blocking_locks) and not facts.is_waiting:
         return Remedy("none", "it holds up only DDL, and has to be done sooner or later: let it finish")
     if facts.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
-    return Remedy("cancel", "the work so far is lost; nothing else is")
+    return Remedy("cancel", "only the work so far is lost")

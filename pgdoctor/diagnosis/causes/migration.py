@@ -38,13 +38,13 @@ def _choose_remedy(facts: BlockerFacts) -> Remedy:
     effect = command_status.statement_effect(facts)
     if effect.is_concurrent:
         harmless = "" if command_status.keeps_out_readers_or_writers(facts) else "it blocks no reader or writer, and "
-        return Remedy("none", f"{harmless}broken off it leaves {effect.leaves} behind")
+        return Remedy("none", f"{harmless}a cancel leaves {effect.leaves} behind")
     if command_status.is_command_nearly_done(facts):
         return command_status.LET_FINISH
     if facts.is_waiting and facts.session is not None and facts.session.has_changes:
         if facts.session.queued_at_once:
             return Remedy("cancel", "it queued within its first second: a retry costs no more; set lock_timeout for it")
-        return Remedy("cancel", "what its transaction did before is taken back too; try it again with lock_timeout set")
+        return Remedy("cancel", "earlier changes of its transaction roll back too; try it again with lock_timeout set")
     if facts.is_waiting:
         return Remedy("cancel", "it has only queued: a cancel loses nothing; try it again with lock_timeout set")
     return Remedy("cancel", "its work so far is rolled back and will have to be done again")

@@ -131,12 +131,12 @@ def _find_claim(facts: BlockerFacts) -> Claim | None:
 
 
 def _by_join(facts: BlockerFacts) -> Iterator[Claim]:
-    """The few rows of another table tell which rows it wants, and no index finds them by that."""
+    """It needs only rows that match few rows of another table, and no index finds them."""
     for join in find_joined_tables(facts):
         table, name = join.table, join.table.relation.name
         column = table.format_column(join.column)
         said = f"reads all of {name}, about {table.rows:,.0f} rows: no index on {name} ({column})"
-        why = f"{join.other} tells by it which rows, some {join.found:,.0f}"
+        why = f"it needs only rows that match about {join.found:,.0f} rows of {join.other}"
         yield Claim(table.relation, table, join.filters, (said, why), _index_to_create(table, [column]), is_join=True)
 
 

@@ -1,7 +1,7 @@
 """A blocker that the evidence does not explain.
 
 Recognised by: no other class fits. Its columns are hidden from the agent's role, its statement cannot be read, or it
-waits itself and only stands in the queue.
+waits itself and is only queued.
 Do: if it waits, look at the session that it waits for. If that one must not be ended, a cancel of the waiting session
 frees those behind it. If it is hidden, grant `pg_monitor` (`pgdoctor setup`).
 Do not: let a rule act on it. Without a known cause pgdoctor sends no signal.
@@ -25,14 +25,15 @@ class Unknown(Cause):
 
     def classify_blocker(self, facts: BlockerFacts) -> Classification | None:
         if facts.is_waiting:
-            return Classification(tuple(_in_line(facts)), Remedy("none", "it only waits: look at what it waits for"))
+            return Classification(
+                tuple(_in_line(facts)), Remedy("none", "it only waits: diagnose the session that it waits for")
+            )
         evidence = (_explain_session(facts), *held_locks.describe_contested_locks(facts))
         return Classification(evidence, Remedy("none", "not enough is known about it to act"))
 
 
 def _in_line(facts: BlockerFacts) -> Iterator[str]:
-    line = "in a circle" if facts.node in facts.graph.in_cycle else "in line itself: not the cause"
-    yield f"waits {line}"
+    yield "waits in a circle" if facts.node in facts.graph.in_cycle else "is queued itself: not the cause"
     yield from command_status.describe_command_wait(facts)
 
 

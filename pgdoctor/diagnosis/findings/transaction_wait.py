@@ -39,7 +39,7 @@ def _build_finding(kind: str, wait: TransactionWait, oldest: OpenTransaction, sn
         kind,
         "warning",
         f"{waiter} waits, without a lock, for transactions to end; the oldest is {described}",
-        f"end the transaction of {oldest.pid}, or wait for it; the tool then goes on by itself",
+        f"end the transaction of {oldest.pid}, or wait for it; the tool then continues by itself",
         {
             "transactions": len(wait.transactions),
             "seconds": snapshot.seconds_since(oldest.since) or 0.0,

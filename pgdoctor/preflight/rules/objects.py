@@ -2,7 +2,7 @@
 
 from pgdoctor.preflight.rule import LockRule
 
-_BODY = "It is code: what it locks shows when it is called."
+_BODY = "Its code may take further locks when it is called."
 
 STATEMENTS: tuple[LockRule, ...] = (
     # On tables
@@ -95,7 +95,7 @@ STATEMENTS: tuple[LockRule, ...] = (
         "drop function|procedure|routine|aggregate ...",
         work="unknown",
         when="cascades",
-        note="With CASCADE it drops whatever uses it: triggers, views, defaults, indexes.",
+        note="With CASCADE it drops all objects that use it: triggers, views, defaults, indexes.",
     ),
     LockRule("drop function|procedure|routine|aggregate ..."),
     LockRule("create schema [if not exists] {name} [authorization {role}]"),

@@ -7,7 +7,7 @@ _DROPPED = (
     "dropped.referenced AE; dropped.parents AE; dropped.parents.default AE"
 )
 _CASCADE = f"{_DROPPED}; dropped.referencing AE; dropped.views AE; dropped.views.indexes AE; dropped.statistics SUE"
-_GONE = "The data is gone with the commit, and clients that still use it fail: deploy the client first."
+_GONE = "The commit removes the data, and clients that still use it fail: deploy the client first."
 _UNUSED = "Clients that still use it fail from the commit on: deploy the client first."
 _TRUNCATED = "truncated AE; truncated.stored.indexes AE; truncated.toast AE; truncated.toast.indexes AE"
 _READ = "read AS; read.indexes AS"
@@ -93,7 +93,7 @@ STATEMENTS: tuple[LockRule, ...] = (
     LockRule(
         "truncate [table] {tables:l} [restart|continue] [identity] [restrict|cascade]",
         locks=_TRUNCATED,
-        note="The data of all of these tables is gone with the commit.",
+        note="The commit removes the data of all these tables.",
     ),
     LockRule("alter view|sequence [if exists] {table:r} rename to {new}", locks="table AE", leaves="renamed"),
     LockRule("alter view [if exists] {table:r} rename [column] {column} to {new}", locks="table AE"),

@@ -55,7 +55,7 @@ _MISSED, _LATE = 3, 2.0
 
 HELP = """\
 up down n p    choose a session        enter   show it         esc q  back
-pgup pgdn home end   by the screen     space   freeze the screen; polling goes on
+pgup pgdn home end   by the screen     space   freeze the screen; polling continues
 tab  the other list    1  all sessions    2  blocked sessions, which come by themselves when a session is blocked
 blocked sessions:   t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
 all sessions, by:   s  state    e  time in it    a  age of transaction    u  CPU    m  memory    r  reads    w  writes
@@ -322,7 +322,7 @@ def _format_figures(seen: ScreenInput, diagnosis: Diagnosis) -> str:
 
 
 def _draw_status(seen: ScreenInput, view: View) -> Line:
-    parts = [Span("FROZEN (space goes on)  ", "warn")] if view.is_frozen else []
+    parts = [Span("FROZEN (space: continue)  ", "warn")] if view.is_frozen else []
     if view.filter and not view.is_typing:
         parts.append(Span(f"only {view.filter} (esc: all)  ", "warn"))
     if seen.error is None and seen.is_late:

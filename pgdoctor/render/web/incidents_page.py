@@ -49,7 +49,7 @@ def _write_patterns(report: PatternReport | None, *, several: bool) -> Iterator[
     """What blocked again and again; nothing where each incident was another one."""
     if report is None or not any(each.incidents > 1 for each in report.patterns):
         return
-    yield f"<h2>What blocks again and again</h2><p>Of the {format_count(report.incidents, 'incident')} with the most "
+    yield f"<h2>Recurring blockers</h2><p>Of the {format_count(report.incidents, 'incident')} with the most "
     yield 'session time: <code>pgdoctor incidents patterns</code> shows all.</p><div class="scroll"><table><thead><tr>'
     heads = (
         *(("server",) if several else ()),

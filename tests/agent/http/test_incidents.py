@@ -205,7 +205,7 @@ def test_recurring_blockers_are_on_the_page(scene: Scene, agent: Agent, tmp_path
     watching = agent(scene.dsn, more=journal(path))
     watching.wait_for("up", 1)
     listed = watching.get("/incidents").text
-    section = listed.partition("What blocks again and again")[2]
+    section = listed.partition("Recurring blockers")[2]
     for words in ("3 min 0 s", "idle_in_transaction", "reporting", "update orders set v = ?"):
         assert words in section
     assert "idle_in_transaction_session_timeout" in section

@@ -54,7 +54,7 @@ def test_dblink_may_outlast_a_first_cancel(shop: Scene) -> None:
     wait_until(lambda: "Extension" in asking.shown())
     facts = blocker(shop.dsn, asking.pid)
     assert facts.recommendation.action == "cancel"
-    assert "if it goes on, cancel it again" in facts.recommendation.reason
+    assert "if it continues, cancel it again" in facts.recommendation.reason
     [cut] = [cut for cut in look(shop.dsn).cuts if cut.pid == asking.pid]
     assert not cut.exact
     shop.admin.execute("select pg_cancel_backend(%s)", [asking.pid])
@@ -80,7 +80,7 @@ def test_handler_of_a_do_block_asks_again_after_a_cancel(shop: Scene) -> None:
     asking, reader = queued(shop, f"do 'begin {RETRIES.format(ADD, 'query_canceled')}; end'")
     facts = blocker(shop.dsn, asking.pid)
     assert (facts.classification, facts.recommendation.action) == ("migration", "cancel")
-    assert "may catch it: if it goes on, terminate" in facts.recommendation.reason
+    assert "may catch it: if it continues, terminate" in facts.recommendation.reason
     [cut] = [cut for cut in look(shop.dsn).cuts if cut.pid == asking.pid]
     assert not cut.exact
     shop.admin.execute("select pg_cancel_backend(%s)", [asking.pid])

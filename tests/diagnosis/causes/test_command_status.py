@@ -61,7 +61,7 @@ def test_the_sentence():
     waits = CommandProgress("CREATE INDEX CONCURRENTLY", "waiting for old snapshots", 1, 3)
     assert (
         command_progress.describe_progress(waits, 46)
-        == "CREATE INDEX CONCURRENTLY: waiting for old snapshots, 1 of 3 gone"
+        == "CREATE INDEX CONCURRENTLY: waiting for old snapshots, 1 of 3 done"
     )
 
 
@@ -85,7 +85,7 @@ def test_an_index_build_in_the_middle(shop: Scene) -> None:
     assert (seen.command, seen.phase) == ("CREATE INDEX", "scanning table")
     assert 75 < percent < 100
     assert f"CREATE INDEX: scanning table, {percent} % ({seen.done} of {seen.total}), roughly" in said(facts)
-    assert facts.advice == "CREATE INDEX CONCURRENTLY lets writers go on"
+    assert facts.advice == "CREATE INDEX CONCURRENTLY does not block writers"
     assert facts.recommendation.action == "cancel"
 
 
@@ -190,7 +190,7 @@ def test_concurrent_build_names_its_blocker_and_is_never_signalled(shop: Scene, 
     shop.client().block("alter table orders add column c int")
     facts = blocker(shop.dsn, builder.pid)
     assert f"for {writer.pid} (idle in transaction for " in said(facts)
-    assert "waiting for writers before build, 0 of 1 gone" in said(facts)
+    assert "waiting for writers before build, 0 of 1 done" in said(facts)
     assert facts.recommendation.action == "none"
     assert builder.pid not in {cut.pid for cut in look(shop.dsn).cuts}
 

@@ -223,7 +223,7 @@ def test_a_session_that_only_waits_in_line_is_not_accused(shop: Scene) -> None:
     shop.client().block("update orders set v = 3 where id = 7")
     facts = blocker(shop.dsn, next_in_line.pid)
     assert (facts.classification, facts.root, facts.recommendation.action) == ("unknown", False, "none")
-    assert "waits in line itself: not the cause; has waited" in said(facts)
+    assert "is queued itself: not the cause; has waited" in said(facts)
     assert f"for {holder.pid} (idle in transaction for" in said(facts)
 
 
