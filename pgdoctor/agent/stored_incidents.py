@@ -5,6 +5,7 @@ did during it as records of a kind that no guard, budget or brake reads.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -30,6 +31,9 @@ class _Kind(msgspec.Struct, frozen=True):
     kind: str
 
 
+_decode_kind = msgspec.json.Decoder(_Kind).decode
+
+
 def read_incident(journal: Journal, server: str, entries: Sequence[IncidentRecord]) -> StoredIncident:
     """All that a journal has of an incident with these entries. Raises JournalError where a snapshot is damaged."""
     first, last = entries[0], entries[-1]
@@ -37,8 +41,17 @@ def read_incident(journal: Journal, server: str, entries: Sequence[IncidentRecor
     snapshots.sort(key=lambda each: each.at)
     done = journal.fetch_records(server, kinds=(*DEEDS, IMPORTED_DEED), since=first.started - BEFORE)
     mine = (each for each in done if each.kind != IMPORTED_DEED or each.subject == first.id)
-    deeds = [_read_deed(each) for each in mine if not last.is_over or each.at <= last.at + AFTER]
+    deeds = [read_deed(each) for each in mine if not last.is_over or each.at <= last.at + AFTER]
     return StoredIncident(server, tuple(entries), tuple(deeds), tuple(snapshots))
+
+
+def read_deed(record: JournalRecord) -> StoredDeed:
+    """What was done, under the kind that it had where it was recorded."""
+    kind = record.kind
+    if kind == IMPORTED_DEED:
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            kind = _decode_kind(record.body).kind
+    return StoredDeed(record.at, kind, record.body, record.id)
 
 
 def find_copy(journal: Journal, stored: StoredIncident) -> str | None:
@@ -54,8 +67,3 @@ def import_incident(journal: Journal, stored: StoredIncident) -> bool:
     records += [(IMPORTED_DEED, each.body, each.at) for each in stored.deeds]
     snapshots = [(pack_stored(each.stored), each.at) for each in stored.snapshots]
     return journal.replace_incident(IMPORTED + stored.server.removeprefix(IMPORTED), stored.id, records, snapshots)
-
-
-def _read_deed(record: JournalRecord) -> StoredDeed:
-    kind = record.kind if record.kind != IMPORTED_DEED else msgspec.json.decode(record.body, type=_Kind).kind
-    return StoredDeed(record.at, kind, record.body, record.id)

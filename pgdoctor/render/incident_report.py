@@ -12,12 +12,14 @@ from pgdoctor.diagnosis.deadlocks import advise_order, describe_member, describe
 from pgdoctor.escape import encode_json
 from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.incidents.incident_course import RefusedSignal
+from pgdoctor.mitigation.rehearsal import RehearsalScore
 from pgdoctor.model.server_context import RecentChange
 from pgdoctor.model.snapshot import DeadlockMember
 from pgdoctor.render.incident_view import IncidentView, format_moment, list_happenings
 from pgdoctor.render.plan import action_text
 from pgdoctor.render.prevention import Prevention, find_prevention, name_session
 from pgdoctor.render.report import BlockerReport, Report, Wait, make_report, without_sql
+from pgdoctor.render.score import describe_armed
 from pgdoctor.render.server_name import describe_server_then
 from pgdoctor.render.tree import format_awaited
 
@@ -115,6 +117,10 @@ class IncidentReport(msgspec.Struct, frozen=True, rename={"classification": "cla
     refused: tuple[RefusedSignal, ...]
     recommendation: str
     prevention: tuple[Prevention, ...]
+    #: What armed rules would have come to, in a sentence; null: signals were sent.
+    armed: str | None = None
+    #: The rehearsed actions of observe and dry_run.
+    rehearsals: tuple[RehearsalScore, ...] = ()
 
 
 def make_incident_report(story: IncidentView, pages: Mapping[str, str]) -> IncidentReport:
@@ -151,6 +157,8 @@ def make_incident_report(story: IncidentView, pages: Mapping[str, str]) -> Incid
         refused=last.refused,
         recommendation=last.recommendation,
         prevention=tuple(find_prevention(story, facts, pages, tuple(each.advice for each in deadlocks))),
+        armed=_describe_armed(story),
+        rehearsals=story.scores,
     )
 
 
@@ -206,6 +214,14 @@ def _no_signal(story: IncidentView) -> str:
         return "no signal was sent"
     after = format_duration(_seconds_between(story.last.started, rehearsed.at))
     return f"no signal was sent; armed, rule {rehearsed.rule} would have sent {rehearsed.signal} after {after}"
+
+
+def _describe_armed(story: IncidentView) -> str | None:
+    if first_signal(story) is not None:
+        return None
+    if not story.scores and any(each.outcome == "would_act" for each in story.actions):
+        return "Armed, it would have sent a signal; what that would have saved is not known yet."
+    return describe_armed(story.scores, story.last.started)
 
 
 def _measure_impact(story: IncidentView, facts: Report | None) -> Impact:

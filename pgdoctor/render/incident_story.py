@@ -1,6 +1,6 @@
 """An incident as it is stored, made into what people are shown: its snapshots judged again, deeds in words."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pgdoctor.formatting import format_name
@@ -16,7 +16,7 @@ from pgdoctor.mitigation.audit_records import (
     replay_history,
 )
 from pgdoctor.mitigation.history import Opening
-from pgdoctor.mitigation.rehearsal import KIND, read_scores
+from pgdoctor.mitigation.rehearsal import KIND, RehearsalScore, read_scores
 from pgdoctor.render.incident_view import IncidentView, KeptSnapshot, PersonSignal, is_within
 from pgdoctor.render.score import describe_saving
 
@@ -28,15 +28,18 @@ def make_story(stored: StoredIncident, *, only_peak: bool = False) -> IncidentVi
         snapshots = (find_peak(snapshots),)
     events = list(read_events(stored.deeds))
     entries = stored.entries
+    scores = tuple(each for each in _read_scores(stored) if is_within(entries, each.decided_at))
+    said = [(each.decided_at, describe_saving(each)) for each in scores]
     return IncidentView(
         entries=entries,
         looks=tuple(map(judge_again, snapshots)),
         actions=tuple(action for action in replay_history(events).actions if is_within(entries, action.at)),
-        notes=tuple(note for note in (*_write_notes(events), *_list_savings(stored)) if is_within(entries, note[0])),
+        notes=(*(note for note in _write_notes(events) if is_within(entries, note[0])), *said),
         signals=tuple(each for each in _find_signals(events) if is_within(entries, each.at)),
         sizes=tuple(
             (each.at, each.stored.blocked, each.stored.snapshot.server.connections) for each in stored.snapshots
         ),
+        scores=scores,
     )
 
 
@@ -65,10 +68,9 @@ def _write_notes(events: Sequence[Event]) -> list[tuple[datetime, str]]:
     return notes
 
 
-def _list_savings(stored: StoredIncident) -> list[tuple[datetime, str]]:
-    """What armed rules would have done, by the actions that observe or dry_run did not send."""
-    scores = read_scores(each.body for each in stored.deeds if each.kind == KIND)
-    return [(score.decided_at, describe_saving(score)) for score in scores]
+def _read_scores(stored: StoredIncident) -> Iterator[RehearsalScore]:
+    """What came of the actions that observe or dry_run did not send."""
+    return read_scores(each.body for each in stored.deeds if each.kind == KIND)
 
 
 def _find_signals(events: Sequence[Event]) -> list[PersonSignal]:

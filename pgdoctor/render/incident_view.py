@@ -13,6 +13,7 @@ from pgdoctor.formatting import format_client, format_count, format_duration
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.incidents.snapshot_archive import StoredVerdict
 from pgdoctor.mitigation.history import Action
+from pgdoctor.mitigation.rehearsal import RehearsalScore
 from pgdoctor.model.diagnosis import Diagnosis
 from pgdoctor.render.live.cells import Span
 from pgdoctor.render.paragraph import Paragraph, lay_out_paragraphs, strip_styles
@@ -63,6 +64,8 @@ class IncidentView(msgspec.Struct, frozen=True):
     signals: tuple[PersonSignal, ...] = ()
     #: Of each stored snapshot: its time, blocked sessions, connections.
     sizes: tuple[tuple[datetime, int, int], ...] = ()
+    #: What came of the actions that were rehearsed, which `notes` tells of too.
+    scores: tuple[RehearsalScore, ...] = ()
 
     @property
     def last(self) -> IncidentRecord:

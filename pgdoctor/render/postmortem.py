@@ -7,6 +7,7 @@ from itertools import starmap
 from tabulate import tabulate
 
 from pgdoctor.formatting import format_count, format_duration
+from pgdoctor.incidents.incident_course import RefusedSignal
 from pgdoctor.render.incident_report import IncidentReport, ReportMoment, ReportTime, Why, make_incident_report
 from pgdoctor.render.incident_view import IncidentView, describe_attempts, describe_paste, format_lasted, format_moment
 from pgdoctor.render.markdown_report import write_cuts
@@ -163,16 +164,19 @@ def _write_why(place: int, why: Why) -> str:
 
 
 def _write_actions(report: IncidentReport) -> str:
-    lines = [_list_moments(report.actions)] if report.actions else []
-    if not lines:
-        lines.append(f"pgdoctor took no action. Its recommendation: {_escape_plain(report.recommendation)}.")
-    for each in report.refused:
-        who = each.pid if each.pid is not None else "a prepared transaction"
-        reasons = "; ".join(map(_escape_plain, each.reasons))
-        lines.append(
-            f"- `{format_moment(each.at)}` refused: {each.signal} {who} by rule {_escape_plain(each.rule)}: {reasons}"
-        )
-    return "\n".join(lines) if report.actions else "\n\n".join((lines[0], "\n".join(lines[1:]))).rstrip()
+    parts = [_escape_plain(report.armed)] if report.armed is not None else []
+    if not report.actions:
+        parts.append(f"pgdoctor took no action. Its recommendation: {_escape_plain(report.recommendation)}.")
+    refused = "\n".join(map(_write_refusal, report.refused))
+    parts.append("\n".join(part for part in (_list_moments(report.actions), refused) if part))
+    return "\n\n".join(part for part in parts if part)
+
+
+def _write_refusal(refused: RefusedSignal) -> str:
+    who = refused.pid if refused.pid is not None else "a prepared transaction"
+    reasons = "; ".join(map(_escape_plain, refused.reasons))
+    said = f"refused: {refused.signal} {who} by rule {_escape_plain(refused.rule)}: {reasons}"
+    return f"- `{format_moment(refused.at)}` {said}"
 
 
 def _list_prevention(report: IncidentReport) -> Iterator[str]:

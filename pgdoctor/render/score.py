@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from statistics import median
 
 import msgspec
@@ -40,7 +40,10 @@ class RuleScore(msgspec.Struct, frozen=True, rename={"classification": "class"})
 
 
 class ScoreReport(msgspec.Struct, frozen=True):
-    """The object of `mitigate score --format json`. `unscored`: announced by a dry run, and not followed to the end."""
+    """The object of `mitigate score --format json`.
+
+    `unscored`: announced by a dry run, and not followed to the end. `imported`: incidents with imported actions.
+    """
 
     schema_version: int
     since: str
@@ -48,9 +51,12 @@ class ScoreReport(msgspec.Struct, frozen=True):
     rules: tuple[RuleScore, ...]
     unscored: int
     rehearsals: tuple[RehearsalScore, ...]
+    imported: int = 0
 
 
-def make_score_report(scores: Sequence[RehearsalScore], *, since: datetime, unscored: int) -> ScoreReport:
+def make_score_report(
+    scores: Sequence[RehearsalScore], *, since: datetime, unscored: int, imported: int = 0
+) -> ScoreReport:
     """The report of scores in the order of their decisions."""
     groups: dict[tuple[str, str], list[RehearsalScore]] = defaultdict(list)
     for score in scores:
@@ -64,6 +70,7 @@ def make_score_report(scores: Sequence[RehearsalScore], *, since: datetime, unsc
         rules=tuple(rules),
         unscored=unscored,
         rehearsals=tuple(scores),
+        imported=imported,
     )
 
 
@@ -98,6 +105,22 @@ def describe_saving(score: RehearsalScore) -> str:
             return f"{said}: the server would have refused it"
         case "unknown":
             return f"{said}: its effect is unknown, for the agent ended first"
+
+
+def describe_armed(scores: Sequence[RehearsalScore], started: datetime) -> str:
+    """What armed rules would have come to in an incident, in one sentence: when, and how much waiting was saved."""
+    if not scores:
+        return "No rule would have sent a signal, as far as it was recorded."
+    first = min(scores, key=lambda each: each.decided_at)
+    after = format_duration(max((first.decided_at - started) / timedelta(seconds=1), 0.0))
+    helped = [each for each in scores if each.result == "helped"]
+    saved = f"{format_duration(sum(each.session_seconds for each in helped))} of session time"
+    if not helped:
+        return f"Armed, it would have sent {format_count(len(scores), 'signal')}, the first after {after}: none helps."
+    if len(scores) == 1:
+        return f"Armed, it would have ended this after {after} and saved at least {saved}."
+    count = f"{len(helped):,} of {format_count(len(scores), 'signal')} {format_verb(len(helped), 'help')}"
+    return f"Armed, it would have acted after {after} and saved at least {saved}: {count}."
 
 
 def _sum_up(rule: str, classification: str, scores: Sequence[RehearsalScore]) -> RuleScore:
@@ -167,6 +190,8 @@ def _list_sentences(report: ScoreReport) -> Iterator[str]:
             "the blocker had another class for most of the time afterwards. refused: the role may not signal the "
             "session. The gain is how much earlier waiters would have been released; only observed time counts."
         )
+    if report.imported:
+        yield f"Actions of {format_count(report.imported, 'imported incident')} are counted."
     if report.unscored:
         noun = format_count(report.unscored, "action")
         yield f"{noun} of dry runs {format_verb(report.unscored, 'have')} no score: the agent ended first."

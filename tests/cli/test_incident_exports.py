@@ -1,6 +1,7 @@
 """`pgdoctor incidents export`, `import`, `backup`, and files in place of a server: in and out of a journal."""
 
 import gzip
+import html
 import io
 import json
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 from contextlib import closing, redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -18,8 +20,10 @@ from pgdoctor.incidents.incident_log import KIND
 from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation import audit_records
+from pgdoctor.mitigation.rehearsal import KIND as REHEARSAL
 from tests.cli.test_bad_input import complains
 from tests.cli.test_incidents import ID, SERVER, act, at, blocked, course, incidents, write
+from tests.cli.test_score import scored
 
 
 @pytest.fixture
@@ -101,6 +105,56 @@ def test_imported_deeds_are_nothing_that_a_guard_reads(exported: Path, tmp_path:
     third = tmp_path / "third.db"
     incidents(third, "import", str(again))
     assert incidents(third, "report").stdout == incidents(other, "report").stdout
+
+
+def test_score_counts_imported_actions(path: Path, exported: Path, tmp_path: Path) -> None:
+    helped = scored(1, seconds=45.0, session_seconds=2475.0, frees=55)
+    helped = replace(helped, decided_at=at(16), at=at(62))
+    with closing(Journal.open(path)) as journal:
+        journal.append(SERVER, REHEARSAL, helped.decision, msgspec.json.encode(helped), helped.at)
+    assert incidents(path, "export", "--out", str(exported), "--force").returncode == 0
+    other = tmp_path / "other.db"
+    assert incidents(other, "import", str(exported)).returncode == 0
+    config = tmp_path / "other.toml"
+    config.write_text(f'[journal]\npath = "{other}"\n')
+    for server in ((), ("--server", SERVER)):
+        found = run("mitigate", "score", "--config", str(config), "--format", "json", *server)
+        report = json.loads(found.stdout)
+        assert [(each["rule"], each["helped"], each["session_seconds"]) for each in report["rules"]] == [
+            ("idle", 1, 2475.0)
+        ]
+        assert (report["imported"], report["unscored"]) == (1, 0)
+    others = run("mitigate", "score", "--config", str(config), "--server", "1")
+    assert "No rehearsed action" in others.stdout
+
+
+@pytest.mark.parametrize(
+    ("results", "said"),
+    [
+        ((), "No rule would have sent a signal, as far as it was recorded."),
+        (("helped",), "Armed, it would have ended this after 16 s and saved at least 41 min 15 s of session time."),
+        (("needless",), "Armed, it would have sent 1 signal, the first after 16 s: none helps."),
+        (
+            ("helped", "refused"),
+            "it would have acted after 16 s and saved at least 41 min 15 s of session time: 1 of 2 signals helps.",
+        ),
+    ],
+    ids=["nothing", "helped", "needless", "both"],
+)
+def test_report_says_what_armed_rules_would_have_come_to(tmp_path: Path, results: tuple[str, ...], said: str) -> None:
+    path = tmp_path / "journal.db"
+    with closing(Journal.open(path)) as journal:
+        write(journal, *course())
+        for number, result in enumerate(results):
+            found = scored(number, result, seconds=45.0, session_seconds=2475.0)
+            found = replace(found, decided_at=at(16 + number), at=at(62))
+            journal.append(SERVER, REHEARSAL, found.decision, msgspec.json.encode(found), found.at)
+    for form in ("markdown", "html", "json"):
+        assert said in html.unescape(incidents(path, "report", "--format", form).stdout)
+
+
+def test_report_on_an_incident_with_a_signal_says_nothing_of_armed_rules(path: Path) -> None:
+    assert json.loads(incidents(path, "report", "--format", "json").stdout)["armed"] is None
 
 
 def test_a_file_that_is_there_is_replaced_only_by_force(path: Path, exported: Path, tmp_path: Path) -> None:

@@ -123,6 +123,8 @@ def _write_whys(report: IncidentReport) -> Iterator[str]:
 
 
 def _write_actions(report: IncidentReport) -> Iterator[str]:
+    if report.armed is not None:
+        yield f"<p><b>{sentence_markup(report.armed)}</b></p>"
     yield _list_moments(report.actions)
     if not report.actions:
         yield f"<p>pgdoctor took no action. Its recommendation: {sentence_markup(report.recommendation)}.</p>"
