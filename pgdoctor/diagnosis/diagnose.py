@@ -2,6 +2,7 @@
 
 from pgdoctor.diagnosis import cut_in_the_middle
 from pgdoctor.diagnosis.blocker.blocker_facts import YOUNG, BlockerFacts
+from pgdoctor.diagnosis.blocker.coming_deadlock import describe_coming_deadlock
 from pgdoctor.diagnosis.blocker.deafness import explain_deafness, explain_persistence
 from pgdoctor.diagnosis.blocker.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.blocker.own_wait import describe_own_wait
@@ -143,6 +144,7 @@ def _explain_locks(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...
     if not any("has waited" in each for each in told):
         found += describe_own_wait(facts)
     found += describe_circle(facts)
+    found += describe_coming_deadlock(facts)
     return tuple(found)
 
 

@@ -142,6 +142,8 @@ class Part(Struct, frozen=True):
     kind: str
     targets: tuple[str, ...]
     effect: DdlEffect
+    #: Other relations that CREATE TABLE names and locks, with the mode of the lock.
+    parents: tuple[tuple[str, str], ...] = ()
 
     @property
     def family(self) -> str:
@@ -167,14 +169,14 @@ def _read_effect(text: str, truncated: bool) -> DdlEffect:
 def _read_parts(text: str, truncated: bool) -> tuple[Part, ...]:
     found = ((reading, reading[1].form.kind) for reading in statement.read_statements(text, truncated))
     return tuple(
-        Part(kind, statement_tables.find_targets(*reading), _find_effect(reading))
+        Part(kind, statement_tables.find_targets(*reading), _find_effect(reading), tuple(_find_parents(reading)))
         for reading, kind in found
         if kind not in statement_kinds.SESSION
     )
 
 
 def _list_names(found: tuple[Part, ...]) -> Iterator[str]:
-    return (name for part in found for name in part.targets)
+    return (name for part in found for name in (*part.targets, *(parent for parent, _ in part.parents)))
 
 
 def _find_effect(reading: Reading) -> DdlEffect:
@@ -189,6 +191,29 @@ def _find_effect(reading: Reading) -> DdlEffect:
             "RowExclusiveLock", safer="UPDATE in batches of some thousand rows, each in its own transaction"
         )
     return DdlEffect(_MODES.get(kind), is_concurrent, _SAFER.get(kind, ""), _LEFT.get(kind, ""))
+
+
+def _find_parents(reading: Reading) -> Iterator[tuple[str, str]]:
+    """The partitioned table, the parents and the referenced tables of CREATE TABLE, with the locks it takes on them."""
+    sentence, head = reading
+    if head.form.kind != "create_table":
+        return
+    for index in range(head.behind, len(sentence.tokens)):
+        last, token = sentence[index - 1], sentence[index]
+        if last.is_word("partition") and token.is_word("of"):
+            yield sentence.read_relation(index + 1)[0], AE
+        elif token.is_word("references"):
+            yield sentence.read_relation(index + 1)[0], SRE
+        elif last.is_word("inherits") and token.is_symbol("("):
+            yield from ((name, SUE) for name in sentence.read_relations(index + 1))
+
+
+def name_concurrent_command(text: str, truncated: bool = False) -> str | None:
+    """The command of a text that waits for other transactions to end: `DROP INDEX CONCURRENTLY`. Never raises."""
+    part = next((each for each in split_parts(text, truncated) if each.effect.is_concurrent), None)
+    if part is None:
+        return None
+    return "DETACH PARTITION CONCURRENTLY" if part.kind == "alter_table" else part.kind.replace("_", " ").upper()
 
 
 def keeps_out(mode: str) -> str:
