@@ -28,7 +28,8 @@ def describe_advisory_lock(facts: BlockerFacts) -> Iterator[str]:
     if lock is None:
         return
     tool = find_tool(facts)
-    yield f"holds the advisory lock {advisory_key(lock)}{f', the key of {tool}' if tool else ''}"
+    shared = " in shared mode, as others may, too" if lock.mode == "ShareLock" else ""
+    yield f"holds the advisory lock {advisory_key(lock)}{shared}{f', the key of {tool}' if tool else ''}"
     yield from describe_level(facts)
     yield from describe_same_client(facts)
 

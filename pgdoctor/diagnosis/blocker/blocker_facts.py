@@ -33,6 +33,9 @@ LONG_QUEUE = 2
 YOUNG = 5.0
 BRIEFLY = 1.0
 
+#: Lock types by which a session waits for a row or a key.
+_ROW_WAITS = frozenset({"transactionid", "tuple", "spectoken"})
+
 #: Direct waiters looked at for evidence. A convoy has a thousand behind each of a thousand; a few show as much.
 MOST_WITNESSES = 100
 
@@ -196,6 +199,17 @@ class BlockerFacts:
         for waiter in self.sampled_waiters:
             for request in waiter.requests:
                 if (table := awaited_table(self.snapshot, waiter, request, self.held_locks)) is not None:
+                    return table
+        return None
+
+    @lazy
+    def contested_row_table(self) -> Relation | None:
+        """The table of the rows or keys that others wait for; it may have locked another table for a waiter, too."""
+        for waiter in self.sampled_waiters:
+            for request in waiter.requests:
+                if request.locktype in _ROW_WAITS and (
+                    table := awaited_table(self.snapshot, waiter, request, self.held_locks)
+                ):
                     return table
         return None
 

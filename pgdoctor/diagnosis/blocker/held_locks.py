@@ -4,9 +4,10 @@ from collections.abc import Iterable, Iterator
 
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.blocker.known_hold import KnownHold
-from pgdoctor.diagnosis.blocker.lock_names import builds_snapshot, waits_for_key
+from pgdoctor.diagnosis.blocker.lock_names import builds_snapshot, describe_rows, waits_for_key
 from pgdoctor.formatting import format_duration
-from pgdoctor.model.snapshot import Lock
+from pgdoctor.model.snapshot import Lock, Session
+from pgdoctor.sqltext import ddl
 
 #: Locks that are named; the rest is counted.
 _MOST_NAMED = 3
@@ -37,20 +38,28 @@ def describe_hold_time(facts: BlockerFacts) -> str:
 
 def _describe_transaction(facts: BlockerFacts) -> Iterator[str]:
     """What is waited for by waiting for its transaction."""
-    if "transactionid" in facts.contested_types and facts.blocking_table is not None:
-        table, waiters = facts.blocking_table, facts.sampled_waiters
+    if "transactionid" in facts.contested_types and (table := facts.contested_row_table) is not None:
+        waiters = [each for each in facts.sampled_waiters if _waits_for_rows(each)]
         are_keys = bool(waiters) and all(waits_for_key(facts.snapshot, waiter, table) for waiter in waiters)
-        name = table.name
-        yield f"keys of {name} that others insert, too" if are_keys else f"rows of {name}"
+        yield f"keys of {table.name} that others insert, too" if are_keys else describe_rows(table)
     if "transactionid" in facts.contested_types and any(map(builds_snapshot, facts.sampled_waiters)):
         yield "a transaction whose end a new replication slot waits for"
     if "virtualxid" in facts.contested_types:
-        yield f"a transaction whose end a CONCURRENTLY command waits for{_describe_phase(facts)}"
+        yield f"a transaction whose end {_name_waiting_command(facts)} waits for"
 
 
-def _describe_phase(facts: BlockerFacts) -> str:
-    """What the command that waits for its end is at: `(CREATE INDEX CONCURRENTLY: waiting for old snapshots)`."""
+def _waits_for_rows(waiter: Session) -> bool:
+    return any(lock.locktype in ("transactionid", "tuple") for lock in waiter.requests)
+
+
+def _name_waiting_command(facts: BlockerFacts) -> str:
+    """The command that waits for its end, and what it is at: `CREATE INDEX CONCURRENTLY (waiting for old snapshots)`.
+
+    Where no progress is reported, the text of its session names it.
+    """
     known = facts.snapshot.progress
     waiting = [each for each in facts.sampled_waiters if any(lock.locktype == "virtualxid" for lock in each.requests)]
-    found = next((known[waiter.pid] for waiter in waiting if waiter.pid in known), None)
-    return f" ({found.command}: {found.phase})" if found is not None else ""
+    if found := next((known[waiter.pid] for waiter in waiting if waiter.pid in known), None):
+        return f"{found.command} ({found.phase})"
+    texts = (ddl.name_concurrent_command(each.statement or "", each.truncated) for each in waiting)
+    return next(filter(None, texts), "a CONCURRENTLY command")

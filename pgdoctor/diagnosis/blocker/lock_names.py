@@ -53,6 +53,17 @@ OBJECT_TYPES = {
 #: The same, for objects that have no name of their own.
 _NAMELESS_TYPES = {6000: "replication origin", 6106: "publication's table", 6237: "publication's schema"}
 
+#: What a row of other catalogs is about.
+_CATALOG_ROWS = {
+    826: "default privilege",
+    1249: "column",
+    1259: "table, index, view and sequence",
+    1261: "membership in a role",
+    2224: "sequence",
+    2610: "index",
+    2964: "setting of a role or database",
+}
+
 #: Locks whose whole meaning is their type.
 _BY_TYPE = {
     "frozenid": "the frozen transaction IDs of a database, which VACUUM updates",
@@ -140,6 +151,12 @@ def _name_from(snapshot: Snapshot, waiter: Session, table: Relation | None) -> s
     names = {each.name for each in snapshot.databases.values()}
     is_elsewhere = waiter.datname in names and not table.is_system
     return f"{table.name} of database {waiter.datname}" if is_elsewhere else table.name
+
+
+def describe_rows(table: Relation) -> str:
+    """The rows of a table, with what they are about where it is a catalog: `rows of pg_catalog.pg_proc`."""
+    kind = _CATALOG_ROWS.get(table.oid) or OBJECT_TYPES.get(table.oid)
+    return f"rows of {table.name}{f' (one for each {kind})' if table.is_system and kind else ''}"
 
 
 def explain_lock(snapshot: Snapshot, lock: Lock) -> str | None:

@@ -74,12 +74,23 @@ def explain_doubt(facts: BlockerFacts) -> Iterator[str]:
         yield f"{lock.mode} is requested by DDL and by LOCK TABLE: its text does not show which"
     elif facts.redefines:
         yield "its transaction has changed a definition, as the catalogs show: the lock is that of DDL"
-    elif not facts.session.has_xid or lock.mode == SUE:
+    elif lock.mode == SUE:
         return
-    elif facts.redefines is False:
-        yield "its transaction has changed no definition, as the catalogs show: most likely LOCK TABLE took the lock"
+    elif not facts.session.has_xid or facts.redefines is False:
+        yield "its transaction has changed no definition: LOCK TABLE took the lock, or DDL that found nothing to do"
     else:
         yield f"{lock.mode} is taken by DDL and by LOCK TABLE: its text does not show which"
+
+
+def explain_view(facts: BlockerFacts) -> Iterator[str]:
+    """Says that LOCK TABLE on a view took the lock on a table behind it, or asks for it."""
+    if not any(lock.locktype == "relation" and "lock_table" in _find_origins(facts, lock) for lock in facts.obstacles):
+        return
+    modes = {lock.mode for lock in facts.obstacles if lock.locktype == "relation"}
+    locked = (facts.snapshot.table_of(lock) for lock in facts.strong_table_locks if lock.granted and lock.mode in modes)
+    view = next((table for table in locked if table is not None and table.kind == "v"), None)
+    if view is not None:
+        yield f"LOCK TABLE on a view ({view.name}) locks the tables behind it, too"
 
 
 def _is_running(facts: BlockerFacts, origin: Origin) -> bool:
@@ -140,17 +151,38 @@ def _told_by_text(facts: BlockerFacts, lock: Lock) -> _Origins:
 def _may_take(part: Part, lock: Lock, facts: BlockerFacts) -> bool:
     match part.family:
         case "lock":
-            table = facts.snapshot.table_of(lock)
-            # It locks partitions too, and the tables behind a view: then the transaction tells.
-            names_it = (
-                not lock.granted or table is None or any(find_named_table(each, [table]) for each in part.targets)
-            )
+            names_it = not lock.granted or _names_lock(part, lock, facts) or _names_above(part, lock, facts)
             return names_it and part.effect.mode in (None, lock.mode)
         case "maintenance":
             return lock.mode in _MAINTENANCE_MODES.get(part.kind, ())
         case "ddl":
+            if _locks_a_parent(part, lock, facts):
+                return True
             return lock.mode != E and part.kind not in (statement_kinds.CREATING if lock.granted else _READING)
     return False
+
+
+def _names_lock(part: Part, lock: Lock, facts: BlockerFacts) -> bool:
+    table = facts.snapshot.table_of(lock)
+    return table is None or any(find_named_table(each, [table]) for each in part.targets)
+
+
+def _names_above(part: Part, lock: Lock, facts: BlockerFacts) -> bool:
+    """The statement names a view or a partitioned table that is locked in the same mode: what is below is locked,
+    too."""
+    above = (each for each in facts.strong_table_locks if each.granted and each.mode == lock.mode)
+    tables = (facts.snapshot.table_of(each) for each in above)
+    return any(
+        find_named_table(name, [table]) for table in tables if table and table.kind in "vp" for name in part.targets
+    )
+
+
+def _locks_a_parent(part: Part, lock: Lock, facts: BlockerFacts) -> bool:
+    """It is CREATE TABLE, and this the lock on the partitioned, inherited or referenced table that it names."""
+    table = facts.snapshot.table_of(lock)
+    return table is not None and any(
+        mode == lock.mode and find_named_table(name, [table]) is not None for name, mode in part.parents
+    )
 
 
 def _told_by_transaction(facts: BlockerFacts, lock: Lock) -> _Origins:

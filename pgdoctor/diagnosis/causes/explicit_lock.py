@@ -29,5 +29,9 @@ class ExplicitLock(Cause):
         if not lock_origin.blocks_by(facts, "lock_table"):
             return None
         remedy = Remedy("cancel", "ends the statement, and with it the transaction")
-        evidence = (*command_status.describe_locking(facts), *lock_origin.explain_doubt(facts))
+        evidence = (
+            *command_status.describe_locking(facts),
+            *lock_origin.explain_view(facts),
+            *lock_origin.explain_doubt(facts),
+        )
         return Classification(evidence, remedy, advice=command_status.advise_on_command(facts))

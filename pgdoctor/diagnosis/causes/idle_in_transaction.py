@@ -70,6 +70,7 @@ def _describe_session(facts: BlockerFacts, session: Session) -> Iterator[str]:
     yield f"{_describe_pauses(facts, session)}, its transaction open for {format_duration(facts.transaction_seconds)}"
     yield from describe_advisory_lock(facts)
     yield from held_locks.describe_contested_locks(facts, _list_held(facts))
+    yield from lock_origin.explain_view(facts)
     yield from lock_origin.explain_doubt(facts)
     if _is_aborted(session):
         yield "a statement of it failed: it keeps what it locked before its savepoint, and can only roll back"

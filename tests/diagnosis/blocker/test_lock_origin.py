@@ -158,3 +158,41 @@ def test_ddl_is_found_by_what_it_has_done_to_the_table(shop: Scene, statements: 
     holder.start("select pg_sleep(9)")
     shop.client().block("lock table orders")
     assert blocker(shop.dsn, holder.pid).classification != "explicit_lock"
+
+
+@pytest.mark.parametrize(
+    ("statement", "wanted"),
+    [
+        ("create table events_2 partition of events for values in (2)", "select from events"),
+        ("create table parts (order_id int references orders)", "update orders set v = 1"),
+        ("create table special () inherits (orders)", "alter table orders alter v set statistics 9"),
+    ],
+)
+def test_new_table_locks_the_tables_that_it_names(shop: Scene, statement: str, wanted: str) -> None:
+    shop.admin.execute("create table events (id int) partition by list (id)")
+    holder = shop.client(statement)
+    shop.client().block(wanted)
+    found = blocker(shop.dsn, holder.pid)
+    assert found.also == ("migration",)
+    assert "its text does not show" not in said(found)
+
+
+def test_lock_of_a_view_is_that_of_the_tables_behind_it(shop: Scene) -> None:
+    shop.admin.execute("create view shown as select o.v from orders o join other using (id)")
+    holder = shop.client("lock table shown in share mode")
+    shop.client().block("update orders set v = 1")
+    found = blocker(shop.dsn, holder.pid)
+    assert found.also == ("explicit_lock",)
+    assert "LOCK TABLE on a view (public.shown) locks the tables behind it, too" in said(found)
+
+
+def test_ddl_that_found_nothing_to_do_is_said_to_be_possible(shop: Scene) -> None:
+    """The server gives an id to a transaction with AccessExclusiveLock, and to none with a weaker lock."""
+    holders = [
+        shop.client("alter table orders add column if not exists v int", "select 1"),
+        shop.client("alter table other disable trigger all", "select 1"),
+    ]
+    shop.client().block("select from orders")
+    shop.client().block("update other set v = 1")
+    for holder in holders:
+        assert "DDL that found nothing to do" in said(blocker(shop.dsn, holder.pid))
