@@ -6,11 +6,13 @@ tool behind a migration may not be known again where nothing but a comment gave 
 
 import zlib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from functools import cache
+from types import NoneType
 from typing import Any
 
 import msgspec
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.errors import JournalError
@@ -74,6 +76,9 @@ class StoredSnapshot(msgspec.Struct, frozen=True):
     judged: tuple[StoredVerdict, ...]
 
 
+#: What has no statement in it, and is most of a snapshot.
+_PLAIN = (Lock, str, int, float, datetime, NoneType)
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(StoredSnapshot).decode
 
@@ -118,15 +123,18 @@ def pack_stored(kept: StoredSnapshot) -> bytes:
 
 def _without_values(value: Any, outline: Callable[[str], str]) -> Any:
     """The same with every statement outlined, wherever in it one stands."""
-    if isinstance(value, Lock):
+    if isinstance(value, _PLAIN):
         return value
     if isinstance(value, msgspec.Struct):
-        own = {field.name: getattr(value, field.name) for field in fields(value)}
-        found = {
-            name: outline(part) if name == "statement" and isinstance(part, str) else _without_values(part, outline)
-            for name, part in own.items()
-        }
-        return replace(value, **{name: part for name, part in found.items() if part is not own[name]})
+        changed: dict[str, object] = {}
+        # Not by `msgspec.structs.fields`, which works out the types of all fields each time.
+        for name in value.__struct_fields__:
+            own = getattr(value, name)
+            is_statement = name == "statement" and isinstance(own, str)
+            part = outline(own) if is_statement else _without_values(own, outline)
+            if part is not own:
+                changed[name] = part
+        return replace(value, **changed) if changed else value
     if isinstance(value, Mapping):
         return {key: _without_values(part, outline) for key, part in value.items()}
     if isinstance(value, tuple) and any(isinstance(part, msgspec.Struct) for part in value):
