@@ -196,6 +196,11 @@ class Mitigator:
         return self.history.under_way is not None or [Persistence.name] in lacking
 
     @property
+    def judges_each_poll(self) -> bool:
+        """Whether each poll has to show the waits anew: for rules, or for an action that is watched."""
+        return self.settings.mode != "off" or self.is_busy
+
+    @property
     def has_just_signalled(self) -> bool:
         """Whether the latest poll has led to a signal whose effect is not known yet."""
         action, observation = self.history.under_way, self._observation

@@ -72,6 +72,8 @@ class Gate(msgspec.Struct, frozen=True):
     statement_bytes: int
     #: The statements that wait for a lock now, however short; those of parallel workers are their leader's.
     waiting: frozenset[Statement] = frozenset()
+    #: Of the sessions that count as waiting, and those that were watched: equal for as long as none of them changes.
+    activity_hash: int | None = None
     #: Of a standby whose replay waits for something that a session may hold.
     replay: Replay | None = None
     #: What of that could not be read, in plain words.
@@ -98,6 +100,10 @@ class Collector:
         self._replay = ReplayReader(connection, self._names)
         #: It is prepared for a full poll.
         self.is_warm = False
+        #: Of the sessions of the last full poll, by PID: a number for the state of each.
+        self.activity_hashes: Mapping[int, int] = {}
+        #: Sessions that the gate watches, as an array of the server.
+        self._watched = "{}"
         #: The oldest transaction that was running when the server context was last read.
         self._oldest_xid: int | None = None
 
@@ -117,12 +123,26 @@ class Collector:
     async def fetch_gate(self, wait_threshold: float) -> Gate:
         """The one cheap statement of every poll. Sessions that are known to have waited for less than so many seconds
         do not count."""
-        return await self._judge_gate(await self._connection.fetch("gate", wait_threshold=_seconds(wait_threshold)))
+        return await self._judge_gate(await self._connection.fetch("gate", **self._gate_parameters(wait_threshold)))
+
+    def watch_sessions(self, pids: Iterable[int]) -> None:
+        """Have the gate say, from now on, whether one of these sessions has changed."""
+        self._watched = f"{{{','.join(map(str, pids))}}}"
+
+    def _gate_parameters(self, wait_threshold: float) -> dict[str, object]:
+        return {"wait_threshold": _seconds(wait_threshold), "watched": self._watched}
 
     async def _judge_gate(self, rows: Rows) -> Gate:
         [pulse] = rows
         waiting = _decode_waiting(pulse.waiting) if pulse.waiting else frozenset()
-        gate = Gate(pulse.captured_at, self._read_server(pulse), pulse.lock_waiters, pulse.statement_bytes, waiting)
+        gate = Gate(
+            pulse.captured_at,
+            self._read_server(pulse),
+            pulse.lock_waiters,
+            pulse.statement_bytes,
+            waiting,
+            pulse.activity_hash,
+        )
         if find_conflict(pulse.replay_wait_type, pulse.replay_wait) is None:
             return gate
         evidence = CatalogReader(self._connection, most_timeouts=1)
@@ -165,7 +185,7 @@ class Collector:
     async def run_gate_and_full_poll(self) -> tuple[Gate, Snapshot]:
         """Gate and full poll in one round trip, for a single diagnosis. Raises ServerError."""
         async with reading_together() as group:
-            pulse = group.create_task(self._connection.read("gate", wait_threshold=_seconds(0.0)))
+            pulse = group.create_task(self._connection.read("gate", **self._gate_parameters(0.0)))
             rows = group.create_task(self._lock_waits())
         gate = await self._judge_gate(pulse.result())
         return gate, await self._build_snapshot(gate, rows.result())
@@ -189,6 +209,7 @@ class Collector:
 
     async def _read_incident(self, gate: Gate, rows: Sequence[Any]) -> Snapshot:
         server = gate.server
+        self.activity_hashes = {row.pid: row.activity_hash for row in rows}
         evidence = CatalogReader(self._connection)
         statement_bytes = min(gate.statement_bytes - 1, STATEMENT_BYTES)
         sessions = await offload(len(rows), _read_sessions, rows, statement_bytes)

@@ -26,6 +26,27 @@ SELECT
                 AND s.query_start <= pg_catalog.clock_timestamp()
             ) IS NOT TRUE
     )::pg_catalog.int4 AS lock_waiters,
+    -- One number of how these are, and the sessions of `watched`: as long as none of them changes, it stays the same.
+    -- The session of a full poll has the same number (`activity_hash` of lock_waits).
+    pg_catalog.bit_xor(
+        pg_catalog.hash_record_extended(
+            row(
+                s.pid, s.backend_start, s.xact_start, s.query_start, s.state_change, s.state, s.wait_event_type,
+                s.wait_event, s.backend_xid IS NOT NULL
+            ),
+            0
+        )
+    ) FILTER (
+        WHERE
+            (
+                s.wait_event_type = 'Lock'
+                AND (
+                    s.query_start > pg_catalog.clock_timestamp() - %(wait_threshold)s
+                    AND s.query_start <= pg_catalog.clock_timestamp()
+                ) IS NOT TRUE
+            )
+            OR s.pid OPERATOR(pg_catalog.=) ANY(%(watched)s::pg_catalog.int4 [])
+    ) AS activity_hash,
     -- All of them, whatever their age: PID and beginning of the statement, by which one is known again. In a queue in
     -- which a lock changes hands all the time, pg_locks has nothing that lasts.
     (

@@ -172,6 +172,14 @@ SELECT
     s.query_start,
     s.state_change,
     s.backend_xid IS NOT NULL AS has_xid,
+    -- As in the gate.
+    pg_catalog.hash_record_extended(
+        row(
+            s.pid, s.backend_start, s.xact_start, s.query_start, s.state_change, s.state, s.wait_event_type,
+            s.wait_event, s.backend_xid IS NOT NULL
+        ),
+        0
+    ) AS activity_hash,
     i.pid IN (SELECT n.pid FROM nested AS n) AS has_subtransactions
 FROM (
     SELECT w.pid FROM waiter AS w

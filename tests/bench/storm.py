@@ -148,7 +148,7 @@ def _cpu_ms(work: Callable[[], Any]) -> float:
 
 def _statement(name: str) -> str:
     statement = load_sql(name, 180_000).rstrip().rstrip(";").replace("%(statement_bytes)s", str(STATEMENT_BYTES))
-    return statement.replace("%(wait_threshold)s", "interval '0'")
+    return statement.replace("%(wait_threshold)s", "interval '0'").replace("%(watched)s", "'{}'")
 
 
 @asynccontextmanager

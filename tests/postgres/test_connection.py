@@ -106,7 +106,7 @@ def test_settings_of_role_and_database_do_not_change_our_session(scene: Scene) -
 
     async def settings() -> list[tuple[str, str]]:
         async with await Connection.open(dsn, 5.0) as door:
-            await door.fetch("gate", wait_threshold=timedelta())
+            await door.fetch("gate", wait_threshold=timedelta(), watched="{}")
             cursor = await door.connection.execute(
                 "select name, setting from pg_settings where name in "
                 "('statement_timeout', 'lock_timeout', 'idle_session_timeout', 'search_path', 'application_name', "
@@ -139,7 +139,7 @@ def test_a_statement_that_fails_leaves_the_connection_good(scene: Scene) -> None
             locker.run("rollback")
             assert caught.value.sqlstate == "55P03"
             assert door.is_open
-            assert len(await door.fetch("gate", wait_threshold=timedelta())) == 1
+            assert len(await door.fetch("gate", wait_threshold=timedelta(), watched="{}")) == 1
 
     asyncio.run(ask())
 
@@ -154,7 +154,7 @@ def test_a_server_that_hangs_is_given_up_within_the_deadline(own_server: Callabl
             try:
                 began = time.monotonic()
                 with pytest.raises(Unreachable) as caught:
-                    await door.fetch("gate", wait_threshold=timedelta())
+                    await door.fetch("gate", wait_threshold=timedelta(), watched="{}")
                 assert caught.value.state == "timeout"
                 assert not door.is_open
                 return time.monotonic() - began

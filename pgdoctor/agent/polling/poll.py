@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from pgdoctor.agent.polling.pacing import Pacing
 from pgdoctor.agent.polling.poll_budget import PollBudget
 from pgdoctor.agent.polling.state import Figures, add_gate, compute_figures
+from pgdoctor.agent.polling.unchanged_waits import UnchangedWaits, age_figures
 from pgdoctor.config.config import AgentSettings
 from pgdoctor.diagnosis.diagnose import diagnose
 from pgdoctor.diagnosis.finding import run_finding_checks
@@ -47,6 +48,8 @@ class PollResult(msgspec.Struct, frozen=True):
     #: It was made now; else the full poll was not due, and this is what the last one found.
     is_new: bool
     latency: float
+    #: It was not made now, and would be the same: only ages have moved, and the figures have those of now.
+    is_unchanged: bool = False
 
 
 class PollRunner:
@@ -76,6 +79,8 @@ class PollRunner:
         self._deadlocks_before: tuple[str, int] | None = None
         #: What the last poll on this connection found, or failed with.
         self._found: tuple[Diagnosis, Figures] | ServerError | None = None
+        #: What the last full polls on this connection have found, as the gate sees it.
+        self._unchanged = UnchangedWaits()
 
     @property
     def deadline(self) -> float:
@@ -98,16 +103,20 @@ class PollRunner:
         show_gate: Callable[[PollResult], object] | None = None,
         *,
         is_urgent: bool = False,
+        may_stand: bool = False,
     ) -> PollResult:
         """Ask the gate, and read the locks if a session waits and the last poll is paid for, or this is urgent.
 
-        `show_gate` takes what the gate has found if the full poll takes longer than an interval. Raises ServerError.
+        `may_stand`: a diagnosis of some seconds ago will do while the gate shows no change. `show_gate` takes what the
+        gate has found if the full poll takes longer than an interval. Raises ServerError.
         """
         watch = self._watch_through(connection)
         began = time.monotonic()
         gate = await self._ask_gate(connection, watch, began)
         latency = time.monotonic() - began
         gate = await self._with_logins(connection, watch.collector, gate, began)
+        if may_stand and not is_urgent and self._still_holds(gate, began):
+            return self._find_unchanged(gate, latency)
         is_new = gate.is_quiet or self._found is None or is_urgent or self.budget.may_poll_fully(began)
         if gate.is_quiet:
             self.budget = self.budget.without_paid_poll(began)
@@ -121,6 +130,20 @@ class PollRunner:
         if not is_new:
             return self._find_by_gate(*self._found, watch, gate, latency)
         return PollResult(gate.server, gate.captured_at, gate.lock_waiters, *self._found, is_new, latency)
+
+    def _still_holds(self, gate: Gate, began: float) -> bool:
+        if gate.is_quiet or self._startup_waiters or gate.replay is not None or not isinstance(self._found, tuple):
+            return False
+        return self._unchanged.holds(gate, began, self.budget.gate_interval)
+
+    def _find_unchanged(self, gate: Gate, latency: float) -> PollResult:
+        """The diagnosis of an earlier full poll, with its numbers as they are by now."""
+        assert isinstance(self._found, tuple)
+        diagnosis, figures = self._found
+        aged = age_figures(figures, (gate.captured_at - diagnosis.captured_at).total_seconds())
+        return PollResult(
+            gate.server, gate.captured_at, gate.lock_waiters, diagnosis, aged, False, latency, is_unchanged=True
+        )
 
     @contextmanager
     def _showing_gate(
@@ -181,7 +204,7 @@ class PollRunner:
             # Of the one before, what it knows of changes: a restart or a failover may lie in between.
             self._watch = ServerWatch(Collector(connection), self._watch.changes if self._watch is not None else None)
             self._connection, self._found, self._startup_waiters = connection, None, 0
-            self._counted = None
+            self._counted, self._unchanged = None, UnchangedWaits()
         collector = self._watch.collector
         collector.explains, collector.patience = self._settings.explain, _PATIENCE
         connection.looks_into_databases = self._settings.look_into_databases
@@ -216,10 +239,13 @@ class PollRunner:
         """What a full poll finds. If that took too long, the connection is good and the gate has answered: then what
         the last one found still stands, and that is said."""
         before, self._found = self._found, None
+        earlier, self._unchanged = self._unchanged, UnchangedWaits()
         try:
-            return await self._judge_snapshot(
+            found = await self._judge_snapshot(
                 watch, await self._read_snapshot(connection, watch.collector, gate, began)
-            ), True
+            )
+            self._watch_for_changes(earlier, watch.collector, found[0], began)
+            return found, True
         except StatementFailed as error:
             if error.sqlstate not in _TOO_SLOW:
                 raise
@@ -229,6 +255,15 @@ class PollRunner:
                 before = bare, compute_figures(None)
             self.failed_full_polls += 1
             return (_with_failed_look(before[0], f"{_FAILED_LOOK}: {error}"), before[1]), False
+
+    def _watch_for_changes(
+        self, earlier: UnchangedWaits, collector: Collector, diagnosis: Diagnosis, began: float
+    ) -> None:
+        """Have the gate watch the blockers, to know until when this diagnosis stands."""
+        self._unchanged = earlier.after_full_poll(
+            began, diagnosis, collector.activity_hashes, self._settings.wait_threshold
+        )
+        collector.watch_sessions(self._unchanged.watched)
 
     async def _read_snapshot(self, connection: Connection, collector: Collector, gate: Gate, began: float) -> Snapshot:
         before, size = connection.cost, None

@@ -184,7 +184,7 @@ class Poller:
             connection = await self._connection.connect()
             began = time.monotonic()
             try:
-                state = await self._ask_server(connection, began, last_attempt)
+                state = await self._ask_server(connection, began, last_attempt, is_wanted=is_extra)
             finally:
                 self._counters.durations.add(time.monotonic() - began)
                 self._count_cost(connection)
@@ -200,16 +200,24 @@ class Poller:
             if not is_extra:
                 await self._survey_server(connection)
 
-    async def _ask_server(self, connection: Connection, began: float, last_attempt: float) -> ServerState:
+    async def _ask_server(
+        self, connection: Connection, began: float, last_attempt: float, *, is_wanted: bool
+    ) -> ServerState:
         self._runner.login = self._login_probe.result
         show_gate = partial(self._publish_gate, began, last_attempt)
-        result = await self._runner.examine(connection, show_gate, is_urgent=self._mitigator.needs_a_look)
+        # Decisions rest on a full poll, each of them.
+        may_stand = not is_wanted and not self._mitigator.judges_each_poll
+        result = await self._runner.examine(
+            connection, show_gate, is_urgent=self._mitigator.needs_a_look, may_stand=may_stand
+        )
         self._tell_connected(result.server)
         self._log_failed_poll(result.diagnosis)
         self._count_waiting(result, began)
         if result.is_new:
             self._tell_strangers(result.diagnosis)
             await self._follow_incident(await connection.system_identifier(), result)
+        elif result.is_unchanged and self.incident is not None:
+            self._age_incident(self.incident, await connection.system_identifier(), result)
         await self._learn_baselines(result, connection)
         return self._make_state(result, began, last_attempt, time.monotonic() - began)
 
@@ -262,6 +270,23 @@ class Poller:
     def remember(self, earlier: Sequence[IncidentEvent]) -> None:
         """Take in the ends of before this process, the newest last."""
         self.ended = deque((*earlier, *self.ended), _MOST_ENDED)
+
+    def _age_incident(self, incident: Incident, server: str, result: PollResult) -> None:
+        """Take the incident further by a poll in which only its age has changed."""
+        found, waited = result.figures, self._counters.blocked_seconds
+        poll = IncidentPoll(
+            result.at,
+            found.blocked_sessions,
+            found.leading,
+            found.oldest_wait,
+            waited - self._blocked_seconds,
+            incident.request,
+        )
+        self._blocked_seconds = waited
+        self.incident, events = advance_incident(incident, poll)
+        self._tell_events(events)
+        if events:
+            self._record_incident(server, result, events, ())
 
     async def _follow_incident(self, server: str, result: PollResult) -> None:
         """Take the incident one poll further, once it is known what an earlier agent has left open."""

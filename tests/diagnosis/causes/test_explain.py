@@ -81,7 +81,7 @@ def look(shop: Scene, dsn: str = "", *, explains: bool = True, before: Snapshot 
                 trace.seek(0)
                 sent = trace.read().decode(errors="replace")
             trapped = shop.admin.execute(_TRAPPED, [door.connection.info.backend_pid]).fetchone()
-            await door.fetch("gate", wait_threshold=timedelta())
+            await door.fetch("gate", wait_threshold=timedelta(), watched="{}")
             return Look(seen, sent, trapped != (0,))
 
     return asyncio.run(ask())
@@ -341,7 +341,7 @@ def test_it_is_asked_at_every_poll_through_one_connection(shop: Scene) -> None:
             found = []
             for _ in range(8):
                 found += [plan.reads_all for plan in (await explain_searches(seen, door)).values()]
-                await door.fetch("gate", wait_threshold=timedelta())
+                await door.fetch("gate", wait_threshold=timedelta(), watched="{}")
             return found
 
     assert asyncio.run(polls()) == [True] * 8
