@@ -197,7 +197,7 @@ class Mitigator:
 
     @property
     def judges_each_poll(self) -> bool:
-        """Whether each poll has to show the waits anew: for rules, or for an action that is watched."""
+        """Whether each poll has to read the waits: for rules, or for an action that is watched."""
         return self.settings.mode != "off" or self.is_busy
 
     @property
