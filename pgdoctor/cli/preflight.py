@@ -13,7 +13,7 @@ from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.cli._script_file import ScriptText, read_script
 from pgdoctor.errors import UsageError
 from pgdoctor.preflight.judge import NEWEST, Judged, Settings, judge_script, keeps_out, mentioned_names
-from pgdoctor.preflight.obstacles import needed_oids
+from pgdoctor.preflight.obstacles import changed_rows, needed_keys, needed_oids
 from pgdoctor.preflight.script import ScriptPart, split_script
 from pgdoctor.render.preflight import Limits, PreflightReport, make_preflight_report, preflight_to_json
 from pgdoctor.render.preflight_text import render_preflight
@@ -194,7 +194,7 @@ async def _prepare(
         return make_preflight_report(
             judged,
             catalog,
-            await fetch_live_state(connection, catalog, oids, rates),
+            await fetch_live_state(connection, catalog, oids, rates, needed_keys(judged), changed_rows(judged)),
             source=text.name,
             version=version,
             limits=limits,

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from pgdoctor.model.advisory_key import AdvisoryKey
-from pgdoctor.model.snapshot import Lock, PreparedTransaction, Relation, ServerInfo, Session
+from pgdoctor.model.snapshot import Lock, LockedObject, PreparedTransaction, Relation, ServerInfo, Session
 
 
 class LockTarget(msgspec.Struct, frozen=True):
@@ -17,7 +17,10 @@ class LockTarget(msgspec.Struct, frozen=True):
     name: str
     #: The relation first, then its partitions, indexes and toast tables, by OID.
     relations: Mapping[int, Relation] = {}
-    key: AdvisoryKey | None = None
+    #: Advisory keys, and objects that are no relations: the catalog's OID, their own, and 0.
+    keys: tuple[AdvisoryKey, ...] = ()
+    #: Transactions, by id.
+    transactions: tuple[int, ...] = ()
     pid: int | None = None
 
 
@@ -46,4 +49,6 @@ class LockHolders(msgspec.Struct, frozen=True):
     prepared: tuple[PreparedTransaction, ...] = ()
     #: Of all locks.
     relations: Mapping[int, Relation] = {}
+    #: Objects that are no relations, where their names are known.
+    objects: tuple[LockedObject, ...] = ()
     unread: tuple[str, ...] = ()

@@ -95,6 +95,27 @@ class FunctionFacts(msgspec.Struct, frozen=True):
     is_builtin: bool
 
 
+class ObjectFacts(msgspec.Struct, frozen=True):
+    """An object that is no relation. `kind`: type, function, schema, role; `classid`: the catalog that has it.
+
+    `schema`: empty where it is in none.
+    """
+
+    kind: str
+    classid: int
+    oid: int
+    name: str
+    schema: str = ""
+
+
+class ChangedRow(msgspec.Struct, frozen=True):
+    """The row of an object in its catalog, and the transaction (its id) that has changed it, which may be over."""
+
+    classid: int
+    oid: int
+    transaction: int
+
+
 class Rate(msgspec.Struct, frozen=True):
     """What a table was used for, each a second: scans that began, and rows that changed."""
 
@@ -113,8 +134,11 @@ class Catalog(msgspec.Struct, frozen=True):
     constraints: tuple[ConstraintFacts, ...] = ()
     types: tuple[TypeFacts, ...] = ()
     functions: tuple[FunctionFacts, ...] = ()
+    objects: tuple[ObjectFacts, ...] = ()
     #: By table: its valid CHECK constraints, as SQL.
     checks: Mapping[int, tuple[str, ...]] = {}
+    #: The schemas that names without one are looked up in; the first of them is the one in which new objects are made.
+    path: tuple[str, ...] = ()
     #: Not all that is tied to the relations was read: there is too much of it.
     is_cut: bool = False
 
@@ -134,6 +158,13 @@ class Catalog(msgspec.Struct, frozen=True):
         """A constraint of a table by its name."""
         return next((each for each in self.constraints if each.table_oid == oid and each.name == name), None)
 
+    def find_objects(self, kind: str, dotted: str) -> Iterator[ObjectFacts]:
+        """The objects of a kind that may be meant by a name, which may have a schema in front."""
+        schema, _, name = dotted.rpartition(".")
+        for each in self.objects:
+            if (each.kind, each.name) == (kind, name) and (not schema or each.schema == schema):
+                yield each
+
     def find_type(self, name: str) -> TypeFacts | None:
         """A type by its name without a schema; of several the one that checks its values."""
         found = [each for each in self.types if each.name == name]
@@ -150,6 +181,7 @@ class LiveState(msgspec.Struct, frozen=True):
     holders: LockHolders
     #: PIDs of open transactions with a snapshot, the oldest first.
     transactions: tuple[int, ...] = ()
+    changed: tuple[ChangedRow, ...] = ()
     #: By OID; a table that is missing was not measured.
     rates: Mapping[int, Rate] = {}
 

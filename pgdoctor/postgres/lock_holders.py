@@ -46,13 +46,13 @@ async def fetch_lock_holders(connection: Connection, target: LockTarget) -> Lock
     """Who holds or awaits a lock on it, now. Raises ServerError, and UsageError for a session that is not there."""
     gate = await Collector(connection).fetch_gate(wait_threshold=0.0)
     evidence, names = CatalogReader(connection), RoleNames()
-    classid, objid, objsubid = target.key or (None, None, None)
     rows = await connection.fetch(
         "lock_holders",
         relations=list(target.relations),
-        classid=classid,
-        objid=objid,
-        objsubid=objsubid,
+        classids=[classid for classid, _, _ in target.keys],
+        objids=[objid for _, objid, _ in target.keys],
+        objsubids=[objsubid for _, _, objsubid in target.keys],
+        transactions=list(target.transactions),
         pid=target.pid,
         most=MOST_LOCKS,
     )
@@ -148,7 +148,7 @@ def _build_session(row: Any, names: RoleNames) -> Session:
 
 def advisory_target(key: AdvisoryKey) -> LockTarget:
     """An advisory lock by its key, as `pg_locks` has it."""
-    return LockTarget("advisory", f"advisory key {format_advisory_key(key)}", key=key)
+    return LockTarget("advisory", f"advisory key {format_advisory_key(key)}", keys=(key,))
 
 
 def session_target(pid: int) -> LockTarget:

@@ -11,19 +11,22 @@ import msgspec
 from msgspec.structs import replace
 
 from pgdoctor.errors import StatementFailed
+from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.lock_holders import LockHolders, LockTarget
 from pgdoctor.model.preflight import (
     Catalog,
+    ChangedRow,
     ColumnFacts,
     ConstraintFacts,
     FunctionFacts,
     LiveState,
+    ObjectFacts,
     Rate,
     RelationFacts,
     RelationTie,
     TypeFacts,
 )
-from pgdoctor.model.snapshot import Relation
+from pgdoctor.model.snapshot import LockedObject, Relation
 from pgdoctor.postgres.catalog import CatalogReader
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.lock_holders import fetch_lock_holders, fetch_sessions
@@ -45,6 +48,9 @@ _FROM_OTHERS = frozenset({"child", "index", "toast"})
 #: Relations of which columns and constraints are read.
 _WITH_COLUMNS = ("r", "p", "f", "m", "v")
 
+#: The OID of `pg_authid`, the same on every server.
+ROLE_CATALOG = 1260
+
 _DEFAULT_PATH = ("$user", "public")
 
 
@@ -60,7 +66,9 @@ async def fetch_catalog(
 
     `names`: as written, parts joined by dots. `path`: the search path that the script sets itself.
     """
-    named = await _resolve_names(connection, sorted(names)[:MOST_NAMES], path)
+    schemas = [connection.user if each == "$user" else each for each in path or await _fetch_path(connection)]
+    named = await _resolve_names(connection, sorted(names)[:MOST_NAMES], schemas)
+    objects = await _fetch_objects(connection, {*names, *functions, *schemas})
     types = _read_rows(
         TypeFacts,
         await connection.fetch(
@@ -84,24 +92,76 @@ async def fetch_catalog(
         functions=_read_rows(
             FunctionFacts, await connection.fetch("preflight_functions", names=sorted(functions)[:MOST_NAMES])
         ),
+        objects=objects,
+        path=tuple(each for each in schemas if any((found.kind, found.name) == ("schema", each) for found in objects)),
         checks=await _fetch_checks(connection, tables) if with_checks else {},
         is_cut=is_cut,
     )
 
 
 async def fetch_live_state(
-    connection: Connection, catalog: Catalog, oids: Collection[int], rates: Mapping[int, Rate]
+    connection: Connection,
+    catalog: Catalog,
+    oids: Collection[int],
+    rates: Mapping[int, Rate],
+    keys: Collection[AdvisoryKey] = (),
+    rows: Collection[tuple[int, int]] = (),
 ) -> LiveState:
-    """Who holds or awaits locks on these relations now, and the transactions with a snapshot. Raises ServerError."""
-    relations = {oid: _as_relation(catalog.relations[oid]) for oid in oids}
-    holders: LockHolders = await fetch_lock_holders(connection, LockTarget("relation", "the script", relations))
-    rows = await connection.fetch(
+    """Who holds or awaits locks on these relations now, and the transactions with a snapshot. Raises ServerError.
+
+    `keys`: objects and advisory locks that are asked for, too; `rows`: (classid, OID), rows of catalogs.
+    """
+    changed, unread = await _fetch_changed_rows(connection, sorted(rows))
+    target = LockTarget(
+        "relation",
+        "the script",
+        {oid: _as_relation(catalog.relations[oid]) for oid in oids},
+        keys=tuple(sorted(keys)),
+        transactions=tuple({each.transaction for each in changed}),
+    )
+    holders: LockHolders = await fetch_lock_holders(connection, target)
+    snapshots = await connection.fetch(
         "preflight_transactions", database_oid=holders.server.database_oid, most=MOST_RELATIONS
     )
-    missing = {row.pid for row in rows} - holders.sessions.keys()
+    missing = {row.pid for row in snapshots} - holders.sessions.keys()
     more = await fetch_sessions(connection, missing, RoleNames(), CatalogReader(connection))
-    holders = replace(holders, sessions={**holders.sessions, **more})
-    return LiveState(holders, tuple(row.pid for row in rows), rates)
+    holders = replace(
+        holders,
+        sessions={**holders.sessions, **more},
+        objects=tuple(_as_object(each) for each in catalog.objects),
+        unread=(*holders.unread, *unread),
+    )
+    return LiveState(holders, tuple(row.pid for row in snapshots), changed, rates)
+
+
+async def _fetch_changed_rows(
+    connection: Connection, rows: Sequence[tuple[int, int]]
+) -> tuple[tuple[ChangedRow, ...], tuple[str, ...]]:
+    """The rows of catalogs that a transaction has changed, and what could not be read."""
+    if not rows:
+        return (), ()
+    found = _read_rows(
+        ChangedRow,
+        await connection.fetch(
+            "preflight_changed_rows",
+            classids=[classid for classid, _ in rows],
+            oids=[oid for _, oid in rows],
+            most=_MOST_ROWS,
+        ),
+    )
+    roles = [oid for classid, oid in rows if classid == ROLE_CATALOG]
+    if not roles:
+        return found, ()
+    try:
+        changed = await connection.fetch("preflight_changed_roles", oids=roles)
+    except StatementFailed:
+        return found, ("not known: transactions that have changed these roles, for only a superuser may read them",)
+    return (*found, *_read_rows(ChangedRow, changed)), ()
+
+
+async def _fetch_objects(connection: Connection, names: Collection[str]) -> tuple[ObjectFacts, ...]:
+    bare = sorted({part for name in names for part in name.split(".")})[:MOST_NAMES]
+    return _read_rows(ObjectFacts, await connection.fetch("preflight_objects", names=bare, most=_MOST_ROWS))
 
 
 async def measure_rates(connection: Connection, oids: Collection[int], seconds: float) -> dict[int, Rate]:
@@ -124,7 +184,7 @@ def _rate(before: Any, after: Any) -> Rate:
 
 
 async def _resolve_names(
-    connection: Connection, names: Sequence[str], path: Sequence[str] | None
+    connection: Connection, names: Sequence[str], path: Sequence[str]
 ) -> dict[str, tuple[int, ...]]:
     """By name, what it may mean: the first in the search path, or else all of that name."""
     asked = [(name, *_split(name)) for name in names if name.count(".") <= 1]
@@ -136,11 +196,7 @@ async def _resolve_names(
         names=[relation for _, _, relation in asked],
         most=_MOST_ROWS,
     )
-    if path is None:
-        path = await _fetch_path(connection)
-    order = {
-        (connection.user if schema == "$user" else schema): place for place, schema in reversed([*enumerate(path)])
-    }
+    order = {schema: place for place, schema in reversed([*enumerate(path)])}
     order.setdefault("pg_catalog", -1)
     found: dict[str, list[Any]] = {}
     for row in rows:
@@ -215,6 +271,11 @@ def _read_rows(kind: type[S], rows: Sequence[Any]) -> tuple[S, ...]:
 
 def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _as_object(facts: ObjectFacts) -> LockedObject:
+    name = f"{facts.schema}.{facts.name}" if facts.schema else facts.name
+    return LockedObject(facts.classid, facts.oid, facts.kind, name)
 
 
 def _as_relation(facts: RelationFacts) -> Relation:

@@ -10,6 +10,7 @@ from pgdoctor.model.preflight import Catalog
 from pgdoctor.preflight.bounds import implies_bounds, read_bounds
 from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.column_definition import ColumnDefinition, read_column, read_type
+from pgdoctor.preflight.object_scopes import read_advisory_key
 from pgdoctor.preflight.row_changes import find_whole_changes
 from pgdoctor.preflight.type_change import changes_order, needs_rewrite, read_modifier
 from pgdoctor.sqltext.lexer import word_set
@@ -209,25 +210,28 @@ def _is_unknown_call(case: StatementCase, parts: tuple[str, ...]) -> bool:
     return name not in HARMLESS or (len(parts) > 1 and parts[0] != "pg_catalog")
 
 
-def _is_on_tables(case: StatementCase) -> bool:
+def _knows_advisory_key(case: StatementCase) -> bool:
+    stream, start = case.sentence.stream, case.start + 1
+    arguments = stream.tokens[start + 2 : stream.next_index(start + 1) - 1]
+    return read_advisory_key(arguments, case.sentence.text) is not None
+
+
+#: What may stand behind the ON of GRANT and REVOKE, besides tables.
+_GRANTED = word_set(
+    "all function procedure routine schema database type domain language foreign large tablespace parameter"
+)
+
+
+def _granted_on(case: StatementCase) -> str:
+    """The word behind ON, empty where it is a table's name or there is no ON."""
     for token, following in pairwise(case.tokens):
         if token.is_word("on"):
-            return not following.is_word(
-                *(
-                    "all",
-                    "function",
-                    "procedure",
-                    "routine",
-                    "schema",
-                    "database",
-                    "type",
-                    "domain",
-                    "language",
-                    "foreign",
-                ),
-                *("large", "tablespace", "parameter"),
-            )
-    return False
+            return following.value if following.is_any(_GRANTED) else "table"
+    return ""
+
+
+def _is_on(*words: str) -> Callable[[StatementCase], bool]:
+    return lambda case: _granted_on(case) in words
 
 
 def _scans_attached(case: StatementCase) -> bool | None:
@@ -325,7 +329,12 @@ CONDITIONS: dict[str, Callable[[StatementCase], bool | None]] = {
     "cascades": lambda case: case.has_word("cascade"),
     "has_reference": lambda case: case.has_word("references"),
     "restarts_identity": lambda case: case.has_words("restart", "identity"),
-    "is_on_tables": _is_on_tables,
+    "is_on_tables": _is_on("table"),
+    "is_on_nothing": _is_on(""),
+    "is_on_schema": _is_on("schema"),
+    "is_on_database": _is_on("database"),
+    "is_on_function": _is_on("function", "procedure", "routine"),
+    "is_on_type": _is_on("type", "domain"),
     "lacks_index": _lacks_index,
     "crosses_zones": _crosses_zones,
     "rebuilds_indexes": _rebuilds_indexes,
@@ -339,6 +348,8 @@ CONDITIONS: dict[str, Callable[[StatementCase], bool | None]] = {
         case.has_word("insert", "delete", "merge")
         or any(token.is_word("update") and not last.is_word("for", "key") for last, token in pairwise(case.tokens))
     ),
+    "knows_advisory_key": _knows_advisory_key,
+    "may_update": lambda case: case.has_words("do", "update"),
     "selects_into": lambda case: case.has_word("into"),
     "has_no_data": lambda case: case.has_words("no", "data"),
     "locks_rows": lambda case: any(case.has_words("for", word) for word in ("update", "no", "share", "key")),

@@ -7,6 +7,7 @@ from pgdoctor.model.lock_modes import MODES, modes_conflict
 from pgdoctor.preflight.case import StatementCase
 from pgdoctor.preflight.conditions import CONDITIONS
 from pgdoctor.preflight.form_match import match_form
+from pgdoctor.preflight.object_scopes import NeededObject, find_objects
 from pgdoctor.preflight.rule import MODES as SHORT
 from pgdoctor.preflight.rule import LockRule
 from pgdoctor.preflight.rule_tables import rules_by_word
@@ -35,6 +36,9 @@ class Effect(NamedTuple):
 
     is_known: bool = True
     locks: tuple[NeededLock, ...] = ()
+    objects: tuple[NeededObject, ...] = ()
+    #: Relations of which it changes or locks rows.
+    rows: tuple[tuple[int | None, str], ...] = ()
     work: tuple[NeededWork, ...] = ()
     waits: tuple[tuple[str, int | None, str], ...] = ()
     safe: tuple[tuple[str, StatementCase], ...] = ()
@@ -83,6 +87,10 @@ def _add_up(rows: list[tuple[LockRule, StatementCase]]) -> Effect:
     locks = [lock for rule, case in rows for lock in _find_locks(rule, case)]
     return Effect(
         locks=tuple(keep_strongest(locks)),
+        objects=tuple(dict.fromkeys(each for rule, case in rows for each in find_objects(rule.objects, case))),
+        rows=tuple(
+            dict.fromkeys(each for rule, case in rows if rule.rows for each in _find_relations(case, rule.rows))
+        ),
         work=tuple(dict.fromkeys(work for rule, case in rows for work in _find_work(rule, case))),
         waits=tuple(
             dict.fromkeys((rule.waits, *target) for rule, case in rows if rule.waits for target in _find_waited(case))
@@ -119,6 +127,10 @@ def _find_locks(rule: LockRule, case: StatementCase) -> Iterator[NeededLock]:
     for part in filter(None, (each.strip() for each in rule.locks.split(";"))):
         scope, mode = part.split()
         yield from (NeededLock(oid, name, SHORT[mode]) for oid, name in _find_relations(case, scope))
+
+
+def _find_changed(rule: LockRule, case: StatementCase) -> Iterator[tuple[int | None, str]]:
+    return _find_relations(case, rule.rows) if rule.rows else iter(())
 
 
 def _find_work(rule: LockRule, case: StatementCase) -> Iterator[NeededWork]:

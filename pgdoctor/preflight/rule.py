@@ -22,6 +22,11 @@ class LockRule(NamedTuple):
     form: str
     #: Scopes with a mode each: `table AE; indexes AE`. A scope is one of `scopes.SCOPES`.
     locks: str = ""
+    #: Objects that are no relations, with a mode each: `type E; schema AS`. A kind is one of `object_scopes.SCOPES`;
+    #: the mode ROW: no lock, but the row of the object in its catalog is changed.
+    objects: str = ""
+    #: The scope of relations of which rows are changed or locked, one after the other: each may be waited for.
+    rows: str = ""
     #: One of `work.WORK`: what the server does while it holds the locks.
     work: str = "instant"
     #: The scope that is scanned or rewritten.

@@ -189,6 +189,20 @@ def _locked(case: StatementCase, catalog: Catalog) -> _Found:
     return _with_children(catalog, tuple(_behind_views(catalog, _family(case, catalog))))
 
 
+def _waited(case: StatementCase, catalog: Catalog) -> _Found:
+    """The relations whose rows a query locks, unless it leaves out those that are locked, or fails on them."""
+    return iter(()) if case.has_words("skip", "locked") or case.has_word("nowait") else _read(case, catalog)
+
+
+def _cascaded(case: StatementCase, catalog: Catalog) -> _Found:
+    """The tables of which rows are changed, and those in which rows go or change with them."""
+    tables = tuple(_locked(case, catalog))
+    yield from tables
+    for tie in catalog.ties:
+        if tie.kind == "foreign_key" and tie.target in tables and tie.on_delete not in ("a", "r", ""):
+            yield from _with_children(catalog, (tie.source,))
+
+
 def _behind_matview(case: StatementCase, catalog: Catalog) -> _Found:
     bases = [base for oid in _targets(case, catalog) for base in catalog.follow_back("view", oid)]
     return _with_children(catalog, tuple(_behind_views(catalog, (oid for oid in bases if oid in catalog.relations))))
@@ -251,6 +265,8 @@ BASES: dict[str, Callable[[StatementCase, Catalog], _Found]] = {
     "inherited": _inherited,
     "owned": _owned,
     "locked": _locked,
+    "cascaded": _cascaded,
+    "waited": _waited,
     "behind": _behind_matview,
     "column_table": _column_table,
     "both": _both,

@@ -222,7 +222,7 @@ def build_lock_facts(listed: ListedLock, found: LockHolders) -> LockFacts:
     """A lock as it may be shown."""
     lock = listed.lock
     least, most = bound_hold(listed, found) if lock.granted else (None, None)
-    names = Snapshot(found.captured_at, found.server, relations=found.relations)
+    names = Snapshot(found.captured_at, found.server, relations=found.relations, objects=found.objects)
     relation = found.relations.get(lock.relation) if lock.relation is not None else None
     is_here = lock.database in (0, found.server.database_oid)
     where = f" of database {format_name(listed.database)}" if lock.locktype == "advisory" and not is_here else ""

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from pgdoctor.diagnosis.blocker.lock_names import format_advisory_key
 from pgdoctor.escape import encode_json
 from pgdoctor.model.lock_modes import modes_conflict
 from pgdoctor.model.preflight import Catalog, LiveState, Rate
 from pgdoctor.preflight.effect import NeededLock
 from pgdoctor.preflight.judge import STOPPING, Judged, Verdict
+from pgdoctor.preflight.object_scopes import NeededObject
 from pgdoctor.preflight.obstacles import Obstacle, final_verdict, find_obstacles
 from pgdoctor.preflight.rule import AS, RE
 from pgdoctor.preflight.waits import WAITS
@@ -28,6 +30,13 @@ class NeededLockFacts(msgspec.Struct, frozen=True):
     blocks_writes: bool
 
 
+class NeededObjectFacts(msgspec.Struct, frozen=True):
+    """A type, function, schema, role or advisory key that a statement locks, or (`mode` null) whose row it changes."""
+
+    object: str
+    mode: str | None
+
+
 class WorkFacts(msgspec.Struct, frozen=True):
     """What is read or written under the locks. Sizes are those of the last VACUUM or ANALYZE; null: not known."""
 
@@ -40,7 +49,8 @@ class WorkFacts(msgspec.Struct, frozen=True):
 class ObstacleFacts(msgspec.Struct, frozen=True):
     """What a statement would wait for now. `counts`: it is older than --max-blocker-age, and does not give way.
 
-    `locks` empty: it is waited for because of its snapshot. `gives_way`: the server cancels it for the statement.
+    `locks` empty: it is waited for because of `reason`: its snapshot, rows that it has changed, or the row of an object
+    in a catalog. `gives_way`: the server cancels it for the statement.
     """
 
     pid: int | None
@@ -49,6 +59,7 @@ class ObstacleFacts(msgspec.Struct, frozen=True):
     counts: bool
     gives_way: bool
     locks: tuple[LockFacts, ...]
+    reason: str | None
 
 
 class QueueFacts(msgspec.Struct, frozen=True):
@@ -76,6 +87,9 @@ class PreflightStatement(msgspec.Struct, frozen=True):
     transaction: int | None
     locks: tuple[NeededLockFacts, ...]
     exact: bool
+    #: Objects that are no relations: locks on them, and (`mode` null) changes of their rows in catalogs.
+    #: AccessShareLock on all that DDL uses is left out.
+    objects: tuple[NeededObjectFacts, ...]
     work: tuple[WorkFacts, ...]
     waits_for: tuple[str, ...]
     reasons: tuple[str, ...]
@@ -185,6 +199,9 @@ def _build_statement(
         transaction=judged.transaction,
         locks=locks,
         exact=effect.is_known and not effect.is_at_most and not effect.is_unknown,
+        objects=tuple(
+            NeededObjectFacts(_name_object(each), each.mode or None) for each in effect.objects if each.mode != AS
+        ),
         work=tuple(_build_work(each.kind, each.oid, each.name, catalog) for each in effect.work),
         waits_for=tuple(dict.fromkeys(f"{WAITS[wait].says} ({name})" for wait, _, name in effect.waits)),
         reasons=judged.reasons,
@@ -198,6 +215,11 @@ def _build_statement(
 
 def _build_lock(lock: NeededLock) -> NeededLockFacts:
     return NeededLockFacts(lock.name, lock.mode, modes_conflict(lock.mode, AS), modes_conflict(lock.mode, RE))
+
+
+def _name_object(needed: NeededObject) -> str:
+    is_advisory = needed.key[2] != 0
+    return f"{needed.name} {format_advisory_key(needed.key)}" if is_advisory else needed.name
 
 
 def _build_work(kind: str, oid: int | None, name: str, catalog: Catalog | None) -> WorkFacts:
@@ -216,6 +238,7 @@ def _build_obstacle(obstacle: Obstacle, live: LiveState, limits: Limits) -> Obst
         counts=obstacle.counts(limits.max_blocker_age),
         gives_way=obstacle.gives_way,
         locks=tuple(build_lock_facts(each, live.holders) for each in obstacle.locks),
+        reason=obstacle.reason or None,
     )
 
 

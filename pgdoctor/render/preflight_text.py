@@ -102,6 +102,9 @@ def _describe_locks(statement: PreflightStatement) -> Iterator[str]:
         yield f"locks {format_one_line(lock.relation, 200)}: {most}{lock.mode}" + (
             f", which blocks {blocked}" if blocked else ""
         )
+    for each in statement.objects:
+        verb = f"locks {format_one_line(each.object, 200)}: {each.mode}"
+        yield verb if each.mode else f"changes {format_one_line(each.object, 200)} in its catalog"
     if statement.after_statements:
         yield f"the locks of statement {', '.join(map(str, statement.after_statements))} are still held"
     if statement.locks and statement.transaction is not None:
@@ -129,12 +132,11 @@ def _describe_obstacle(obstacle: ObstacleFacts, sessions: dict[tuple[int | None,
     opened = f", transaction open for {format_duration(age)}" if age is not None else ""
     ends = " (younger than --max-blocker-age)" if not obstacle.counts and not obstacle.gives_way else ""
     gives = " (autovacuum: gives way)" if obstacle.gives_way else ""
-    return f"{name}{opened}: {_describe_held(obstacle.locks)}{ends}{gives}"
+    why = format_one_line(obstacle.reason, _MOST_SENTENCE) if obstacle.reason else _describe_held(obstacle.locks)
+    return f"{name}{opened}: {why}{ends}{gives}"
 
 
 def _describe_held(locks: Sequence[LockFacts]) -> str:
-    if not locks:
-        return "has an older snapshot"
     told = [_describe_lock(lock) for lock in locks[:3]]
     more = [f"and {len(locks) - 3:,} more"] if len(locks) > 3 else []
     return "; ".join((*told, *more))

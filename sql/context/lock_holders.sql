@@ -1,5 +1,5 @@
--- One row for each lock on one of the asked relations, on the asked advisory key, or of the asked session: held, or
--- (not granted) waited for. Locks of the fast path are in it, too. Those of predicate locking block no session: left out.
+-- One row for each lock on one of the asked relations, objects or advisory keys, on the id of one of the asked
+-- transactions, or of the asked session: held, or (not granted) waited for. Locks of the fast path are in it, too. Those of predicate locking block no session: left out.
 -- An advisory key is asked for in all databases: in each of them it is another lock.
 WITH lock AS MATERIALIZED (
     SELECT l.*
@@ -46,11 +46,25 @@ WHERE
         ))
         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
     )
+    -- The locktypes are told apart by their objsubid, which is 1 or 2 of an advisory key and 0 of an object.
     OR (
-        l.locktype = 'advisory'
-        AND l.classid = %(classid)s::pg_catalog.oid
-        AND l.objid = %(objid)s::pg_catalog.oid
-        AND l.objsubid = %(objsubid)s::pg_catalog.int2
+        (l.locktype = 'advisory' OR (l.locktype = 'object' AND l.database IN (0, (
+            SELECT s.datid FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS s
+        ))))
+        AND (l.classid, l.objid, l.objsubid) IN (
+            SELECT k.classid, k.objid, k.objsubid
+            FROM ROWS FROM (
+                pg_catalog.unnest(%(classids)s::pg_catalog.oid[]),
+                pg_catalog.unnest(%(objids)s::pg_catalog.oid[]),
+                pg_catalog.unnest(%(objsubids)s::pg_catalog.int2[])
+            ) AS k (classid, objid, objsubid)
+        )
+        AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+    )
+    OR (
+        l.locktype = 'transactionid'
+        AND l.granted
+        AND l.transactionid::pg_catalog.text::pg_catalog.int8 = ANY (%(transactions)s::pg_catalog.int8[])
     )
     OR coalesce(w.leader_pid, l.pid) = %(pid)s::pg_catalog.int4
 ORDER BY l.granted DESC, l.waitstart, session_pid, l.locktype, l.relation

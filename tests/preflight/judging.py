@@ -27,6 +27,26 @@ _RELATIONS = """
     from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where n.nspname in ('public', 'side', 'pg_toast') and c.oid >= 16384
 """
+_OBJECT_LOCKS = """
+    select classid, objid, mode from pg_locks
+    where pid = %s and locktype = 'object' and (classid, objid) in (
+        select tableoid, oid from pg_type union all select tableoid, oid from pg_proc
+        union all select tableoid, oid from pg_namespace union all select tableoid, oid from pg_authid
+        union all select tableoid, oid from pg_extension union all select tableoid, oid from pg_publication
+        union all select tableoid, oid from pg_database union all select tableoid, oid from pg_statistic_ext
+    )
+    -- Statistics that go with their table are reached by the lock on that.
+    and (classid <> 'pg_statistic_ext'::regclass or mode <> 'AccessExclusiveLock')
+"""
+#: Read by another session, which sees the rows as they were before, and who changes them.
+_CHANGED = """
+    select tableoid, oid from (
+        select tableoid, oid, xmax from pg_class union all select tableoid, oid, xmax from pg_type
+        union all select tableoid, oid, xmax from pg_proc union all select tableoid, oid, xmax from pg_namespace
+        union all select tableoid, oid, xmax from pg_authid union all select tableoid, oid, xmax from pg_publication
+        union all select tableoid, oid, xmax from pg_database
+    ) x where xmax::text = %s
+"""
 _LOCKS = "select relation, mode from pg_locks where pid = %s and locktype = 'relation'"
 
 Locks = set[tuple[str, str]]
@@ -38,6 +58,8 @@ class Real(NamedTuple):
     locks: Locks
     rewritten: set[str]
     scanned: set[str]
+    #: Objects that are no relations, and modes; the mode is empty where a row of a catalog was changed.
+    objects: set[tuple[tuple[int, int], str]]
 
 
 def statements(version: int) -> list[str]:
@@ -76,14 +98,18 @@ def judge(script: str, catalog: Catalog | None = None, version: int = 18, **sett
     return judge_script(parts, catalog, version, Settings(**{"small_bytes": 0, **settings}))
 
 
-def run(admin: psycopg.Connection, statement: str) -> Real:
-    """Run a statement in a transaction that is rolled back, and read what it locked and did."""
+def run(admin: psycopg.Connection, statement: str, other: psycopg.Connection | None = None) -> Real:
+    """Run a statement in a transaction that is rolled back, and read what it locked and did.
+
+    `other`: a session that reads which objects it locked and changed.
+    """
     admin.execute("begin")
     try:
         before = relation_names(admin)
         _execute(admin, statement)
         locks = read_locks(admin, admin.info.backend_pid, before)
         after = relation_names(admin)
+        objects = _read_objects(admin, other) if other is not None else set()
     finally:
         admin.execute("rollback")
     stayed = [(row, after[oid]) for oid, row in before.items() if oid in after and row[3] in "rm"]
@@ -91,7 +117,16 @@ def run(admin: psycopg.Connection, statement: str) -> Real:
         locks,
         {row[1] for row, now in stayed if now[2] != row[2]},
         {row[1] for row, now in stayed if (now[4] or 0) > (row[4] or 0)},
+        objects,
     )
+
+
+def _read_objects(admin: psycopg.Connection, other: psycopg.Connection) -> set[tuple[tuple[int, int], str]]:
+    pid = admin.info.backend_pid
+    xid = admin.execute("select txid_current_if_assigned()::text").fetchone()
+    locks = {((row[0], row[1]), row[2]) for row in other.execute(_OBJECT_LOCKS, [pid]).fetchall()}
+    changed = other.execute(_CHANGED, xid).fetchall() if xid and xid[0] else []
+    return locks | {((row[0], row[1]), "") for row in changed}
 
 
 def relation_names(admin: psycopg.Connection) -> dict[int, Any]:

@@ -461,3 +461,12 @@ select * from order_view where id = 1 for update
 select * from order_view for update
 with x as (update order_view set v = 2001 where id = 1 returning id) select * from x
 drop view order_view cascade
+comment on tablespace pg_default is 'x'
+comment on language plpgsql is 'x'
+comment on statistics orders_stats is 'x'
+comment on publication pub is 'x'
+comment on database postgres is 'x'
+insert into customers values (3) on conflict (id) do update set note = 'z'
+grant connect on database postgres to clerk
+grant usage on type mood to clerk
+select pg_advisory_xact_lock(42)

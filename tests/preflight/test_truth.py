@@ -3,8 +3,10 @@
 Each statement of `statements.sql` is run in a transaction that is rolled back. `make test-matrix` does so on 14 to 18.
 """
 
+import psycopg
 import pytest
 
+from pgdoctor.model.preflight import Catalog
 from pgdoctor.preflight.judge import Judged, Verdict
 from pgdoctor.preflight.rule_tables import action_rules, statement_rules
 from tests.preflight.judging import Real, fetch, judge, run, said_locks, stage, statements, uncovered
@@ -16,6 +18,9 @@ _NO_ROWS = ("truncate", "reindex")
 
 #: Rows whose statements open or end a transaction, and one that `test_alone` runs.
 _ELSEWHERE = ("begin|", "start transaction", "detach partition {other:r} finalize")
+
+#: There is nothing to change in the row that such a statement changes otherwise.
+_CHANGES_NOTHING = ("alter domain posint drop not null", "alter role clerk set work_mem = '8MB'")
 
 #: A plan of the server decides whether it reads the table or an index.
 _PLANNED = ("select", "explain", "analyze", "insert", "update", "delete", "with", "merge", "copy")
@@ -39,6 +44,24 @@ def faults(statement: str, judged: Judged, real: Real) -> list[str]:
     return found
 
 
+def object_faults(statement: str, judged: Judged, real: Real, catalog: Catalog) -> list[str]:
+    """The same of types, functions, schemas, roles: locks on them, and changes of their rows in catalogs.
+
+    A table's own type is left out: the lock on the table comes first.
+    """
+    names = {(each.classid, each.oid): f"{each.kind} {each.name}" for each in catalog.objects}
+    relations = {f"type {each.name}" for each in catalog.relations.values()}
+    said = {(names[each.key[:2]], each.mode) for each in judged.effect.objects if each.key[:2] in names}
+    done = {(names[key], mode) for key, mode in real.objects if key in names and names[key] not in relations}
+    locked = {name for name, mode in said if mode}
+    missing = {(name, mode) for name, mode in done - said if mode != "AccessShareLock" or name not in locked}
+    # Which objects a statement uses is said as "at most".
+    untrue = {(name, mode) for name, mode in said - done if mode != "AccessShareLock" and name not in relations}
+    found = [f"not said: {missing}"] if missing and "into fresh" not in statement else []
+    is_exact = not judged.effect.is_at_most and statement not in _CHANGES_NOTHING
+    return [*found, f"not true: {untrue}"] if untrue and is_exact else found
+
+
 def _is_planned(said: set[str], real: set[str], statement: str) -> bool:
     """The two sides of a foreign key are joined: the server may look up one side in an index."""
     return said == real or ("foreign key" in statement and bool(real) and real <= said)
@@ -50,10 +73,12 @@ def test_statements_take_the_locks_and_do_the_work_that_is_said(scene: Scene) ->
     version = scene.admin.info.server_version // 10_000
     catalog, _ = fetch(scene.dsn, statements(version))
     wrong = {}
-    for statement in statements(version):
-        [judged] = judge(statement, catalog, version)
-        if found := faults(statement, judged, run(scene.admin, statement)):
-            wrong[statement] = found
+    with psycopg.connect(scene.dsn, autocommit=True) as other:
+        for statement in statements(version):
+            [judged] = judge(statement, catalog, version)
+            real = run(scene.admin, statement, other)
+            if found := [*faults(statement, judged, real), *object_faults(statement, judged, real, catalog)]:
+                wrong[statement] = found
     assert wrong == {}
 
 

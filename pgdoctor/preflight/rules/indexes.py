@@ -80,7 +80,12 @@ STATEMENTS: tuple[LockRule, ...] = (
         is_at_most=True,
     ),
     LockRule("alter index [if exists] {index:r} alter [column] # set statistics #", locks="index SUE"),
-    LockRule("alter index [if exists] {index:r} [no] depends on extension {name}", locks="index AE", is_at_most=True),
+    LockRule(
+        "alter index [if exists] {index:r} [no] depends on extension {extension}",
+        locks="index AE",
+        objects="extension AE",
+        is_at_most=True,
+    ),
     _INDEX_BESIDE,
     _INDEX_BESIDE._replace(form="reindex () index {index:r}", when="is_concurrent"),
     _TABLE_BESIDE,

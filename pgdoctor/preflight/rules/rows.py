@@ -20,34 +20,41 @@ _CODE = "It calls a function that may do anything."
 _IN_BATCHES = "-- it, in batches of some thousand rows by the primary key, each in its own transaction"
 
 
-def _rows(form: str, locks: str, *, when: str = "", safe: str = "") -> tuple[LockRule, ...]:
+def _rows(form: str, locks: str, *, rows: str, when: str = "", safe: str = "") -> tuple[LockRule, ...]:
     """The rows of a form: what calls unknown code, what changes every row, and the rest; `when` holds for all."""
-    unknown, other = _read_rows(form, locks, when=when)
+    unknown, other = _read_rows(form, locks, when=when, rows=rows)
     whole = other._replace(when=f"{when} changes_every_row".strip(), work="rows", works_on="changed", safe=safe)
     return unknown, whole, other
 
 
-def _read_rows(form: str, locks: str, *, when: str = "") -> tuple[LockRule, LockRule]:
-    row = LockRule(form, locks=locks, is_at_most=True)
+def _read_rows(form: str, locks: str, *, when: str = "", rows: str = "") -> tuple[LockRule, LockRule]:
+    row = LockRule(form, locks=locks, rows=rows, is_at_most=True)
     return row._replace(when=f"{when} calls_unknown".strip(), work="unknown", note=_CODE), row._replace(when=when)
 
 
 STATEMENTS: tuple[LockRule, ...] = (
-    *_rows("insert into {table:r} ...", f"{_INSERTED}; read RS; read.indexes RS", when="locks_rows"),
+    *_rows("insert into {table:r} ...", f"{_INSERTED}; read RS; read.indexes RS", when="locks_rows", rows="waited"),
+    *_read_rows("insert into {table:r} ...", _INSERTED, when="may_update", rows="locked"),
     *_read_rows("insert into {table:r} ...", _INSERTED),
-    *_rows("update {table:r} ...", _UPDATED, safe=_IN_BATCHES),
-    *_rows("delete from {table:r} ...", _DELETED, safe=_IN_BATCHES),
-    *_rows("merge into {table:r} ...", f"{_UPDATED}; {_INSERTED}"),
+    *_rows("update {table:r} ...", _UPDATED, rows="cascaded", safe=_IN_BATCHES),
+    *_rows("delete from {table:r} ...", _DELETED, rows="cascaded", safe=_IN_BATCHES),
+    *_rows("merge into {table:r} ...", f"{_UPDATED}; {_INSERTED}", rows="locked"),
     *_read_rows("copy {table:r} [()] from ...", _INSERTED),
     *_read_rows("copy {table:r} [()] to ...", "family AS; family.indexes AS"),
-    *_rows("copy () to ...", _WRITTEN, when="changes_rows"),
-    *_rows("copy () to ...", "read RS; read.indexes RS", when="locks_rows"),
+    *_rows("copy () to ...", _WRITTEN, when="changes_rows", rows="read"),
+    *_rows("copy () to ...", "read RS; read.indexes RS", when="locks_rows", rows="waited"),
     *_read_rows("copy () to ...", _READ),
-    *_rows("with ...", _WRITTEN, when="changes_rows"),
-    *_rows("with ...", "read RS; read.indexes RS", when="locks_rows"),
+    *_rows("with ...", _WRITTEN, when="changes_rows", rows="read"),
+    *_rows("with ...", "read RS; read.indexes RS", when="locks_rows", rows="waited"),
     *_read_rows("with ...", _READ),
+    LockRule(
+        "select pg_advisory_lock|pg_advisory_xact_lock|pg_advisory_lock_shared|pg_advisory_xact_lock_shared ()",
+        when="knows_advisory_key",
+        objects="advisory E",
+        note="Others that ask for that key wait; of the form without xact until the session ends or unlocks it.",
+    ),
     *_read_rows("select ...", _READ, when="selects_into"),
-    *_rows("select ...", "read RS; read.indexes RS; read_sequences RE", when="locks_rows"),
+    *_rows("select ...", "read RS; read.indexes RS; read_sequences RE", when="locks_rows", rows="waited"),
     *_read_rows("select ...", f"{_READ}; read_sequences RE"),
     LockRule("table {table:r}", locks="family AS; family.indexes AS", is_at_most=True),
     *_read_rows("values ...", _READ),

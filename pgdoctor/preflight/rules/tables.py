@@ -60,7 +60,9 @@ STATEMENTS: tuple[LockRule, ...] = (
     LockRule(f"{_CREATE_MATVIEW} ...", locks=_READ, work="unknown", when="calls_unknown", is_at_most=True),
     LockRule(f"{_CREATE_MATVIEW} ...", locks=_READ, is_at_most=True, leaves="created"),
     LockRule(
-        "create [temporary|temp|unlogged] sequence [if not exists] {table:r} ...", locks="owned AS", leaves="created"
+        "create [temporary|temp|unlogged] sequence [if not exists] {table:r} ...",
+        locks="owned AS",
+        leaves="created",
     ),
     LockRule("drop table [if exists] {tables:l} [restrict]", locks=_DROPPED, note=_GONE),
     LockRule("drop table [if exists] {tables:l} cascade", locks=_CASCADE, note=_GONE),
