@@ -46,7 +46,7 @@ WHERE
         ))
         AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
     )
-    -- The locktypes are told apart by their objsubid, which is 1 or 2 of an advisory key and 0 of an object.
+    -- The objsubid distinguishes the two: it is 1 or 2 of an advisory key and 0 of an object.
     OR (
         (l.locktype = 'advisory' OR (l.locktype = 'object' AND l.database IN (0, (
             SELECT s.datid FROM pg_catalog.pg_stat_get_activity(pg_catalog.pg_backend_pid()) AS s

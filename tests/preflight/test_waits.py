@@ -125,7 +125,7 @@ def test_statements_that_do_not_wait_are_free(scene: Scene) -> None:
         assert found == (), (before, statement)
 
 
-def test_rows_that_are_waited_for_are_told_apart(scene: Scene) -> None:
+def test_change_of_every_row_waits_and_of_some_may_wait(scene: Scene) -> None:
     """Every row is changed: it waits. Some are: it may."""
     stage(scene)
     holder = scene.client("update orders set body = 'y' where id = 3")
