@@ -48,11 +48,15 @@ async def prepare_archive(connection: Connection) -> None:
                 raise
         version = await _fetch_version(connection)
     _refuse_other_version(version)
+    await _refuse_code_of_others(connection)
+
+
+async def _refuse_code_of_others(connection: Connection) -> None:
     [state] = await connection.fetch("archive_state")
     if not state.is_ours:
         raise StatementFailed(
-            "the schema pgdoctor_archive, or a part of it, belongs to another role, whose triggers would run as ours: "
-            "use a database that the role owns",
+            "the schema pgdoctor_archive, a part of it, a trigger or a foreign key belongs to another role, whose code "
+            "would run as ours: use a database that the role owns",
             sqlstate=None,
         )
 
@@ -74,6 +78,8 @@ def _refuse_other_version(version: int | None) -> None:
 
 async def write_archive(connection: Connection, writes: Sequence[Write], months: Iterable[datetime] = ()) -> None:
     """Write all in one transaction and one round trip. `months`: moments whose partitions have to exist first."""
+    # Again for each batch: a trigger may have been made since.
+    await _refuse_code_of_others(connection)
     added = [Write("add_archive_month", {"moment": moment}) for moment in months]
     await connection.within_deadline(_run_all(connection, [*added, *writes]), _BATCH_DEADLINES)
 

@@ -48,6 +48,16 @@ SELECT
     AND NOT EXISTS (
         SELECT FROM pg_catalog.pg_proc AS p
         WHERE p.pronamespace OPERATOR(pg_catalog.=) n.oid AND p.proowner OPERATOR(pg_catalog.<>) u.oid
+    )
+    -- With GRANT ALL ON TABLES, as usual default privileges have it, another role may make a trigger on our table, or
+    -- a foreign key to it: what cascades from it to the table of that role fires deferred triggers there as us.
+    AND NOT EXISTS (
+        SELECT FROM pg_catalog.pg_trigger AS t
+        JOIN part ON part.oid OPERATOR(pg_catalog.=) t.tgrelid
+        JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid
+        WHERE
+            p.proowner OPERATOR(pg_catalog.<>) u.oid
+            OR (t.tgisinternal AND t.tgparentid OPERATOR(pg_catalog.=) '0'::pg_catalog.oid)
     ) AS is_ours,
     NOT EXISTS (
         SELECT FROM pg_catalog.pg_class AS c

@@ -26,7 +26,7 @@ from pgdoctor.incidents.incident_log import KIND, encode_observation
 from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.keeper import Keeper
 from pgdoctor.journal.store import Journal
-from pgdoctor.postgres.archive import prepare_archive
+from pgdoctor.postgres.archive import prepare_archive, write_archive
 from pgdoctor.postgres.connection import Connection
 from tests.cli.test_bad_input import complains
 from tests.cli.test_incidents import BEGAN, ID, SERVER, act, at, blocked, course
@@ -315,6 +315,43 @@ def test_no_code_of_the_archive_runs_as_its_reader(scene: Scene, archive: str, t
         owner.execute(_TRAPS[trap])
     complains(incidents(reader, "list"), 3, "uses a function, an operator or a type of a user")
     complains(incidents(reader, "patterns"), 3, "uses a function, an operator or a type of a user")
+
+
+def test_no_trigger_of_another_role_runs_as_the_writer(
+    scene: Scene, archive: str, journal: Journal, path: Path
+) -> None:
+    """GRANT ALL ON TABLES lets another role make triggers and foreign keys, at any time."""
+    other = scene.role("other", f"create on database {scene.admin.info.dbname}")
+    with psycopg.connect(archive, autocommit=True) as owner:
+        owner.execute("alter default privileges grant all on tables to other")
+        record(journal)
+        copy(path, archive)
+        owner.execute("grant usage on schema pgdoctor_archive to other")
+    with psycopg.connect(other, autocommit=True) as mallory:
+        mallory.execute("""
+            create schema traps; set search_path = traps;
+            create function note() returns trigger language plpgsql as $$ begin raise 'trap'; end $$;
+            create trigger trap before insert on pgdoctor_archive.records for each row execute function note();
+        """)
+        with pytest.raises(StatementFailed, match="a trigger or a foreign key belongs to another role"):
+            _write_nothing(archive)
+        with psycopg.connect(archive, autocommit=True) as owner:
+            owner.execute("drop trigger trap on pgdoctor_archive.records")
+        _write_nothing(archive)
+        mallory.execute("""
+            create table followers (like pgdoctor_archive.blockers,
+                foreign key (server, incident, started, place) references pgdoctor_archive.blockers on delete cascade)
+        """)
+    with pytest.raises(StatementFailed, match="a trigger or a foreign key belongs to another role"):
+        _write_nothing(archive)
+
+
+def _write_nothing(dsn: str) -> None:
+    async def write() -> None:
+        async with await Connection.open(dsn) as connection:
+            await write_archive(connection, [])
+
+    asyncio.run(write())
 
 
 def test_database_without_an_archive_is_one_line(archive: str) -> None:
