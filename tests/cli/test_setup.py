@@ -67,6 +67,20 @@ def test_it_may_be_run_twice(scene: Scene) -> None:
     setup(scene, "setup_watcher", "--act")
 
 
+def test_members_of_the_role_are_named(scene: Scene) -> None:
+    """Another role may have created it before, to get its rights."""
+    said: list[str] = []
+    scene.admin.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+    setup(scene, "setup_watcher")
+    scene.role("mallory")
+    scene.admin.execute("grant setup_watcher to mallory")
+    assert not [each for each in said if "members of the role" in each]
+    setup(scene, "setup_watcher", "--act")
+    assert [each for each in said if "members of the role" in each] == [
+        "members of the role get all its rights, also that to signal: mallory"
+    ]
+
+
 @pytest.mark.since(16)
 def test_it_gets_in_when_all_other_connections_are_taken(scene: Scene) -> None:
     setup(scene, "setup_watcher")
