@@ -207,15 +207,53 @@ def test_view_that_asks_as_its_reader_gives_nothing(incident: Incident) -> None:
     assert ask(incident.agent, _stage(incident, grants, "table v")) == [PRIVILEGE]
 
 
-def test_waits_for_rows_catalogs_and_advisory_locks_count(incident: Incident) -> None:
+def test_waits_for_rows_and_catalogs_count(incident: Incident) -> None:
     scene = incident.scene
     scene.role("stranger")
-    incident.app("update orders set v = 1 where id = 1", "select pg_advisory_lock(7)")
+    incident.app("update orders set v = 1 where id = 1")
     row = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
-    advisory = scene.client(user="stranger", autocommit=True).block("select pg_advisory_lock(7)")
     scene.client("lock table pg_description")
     catalog = scene.client(user="stranger", autocommit=True).block("select * from pg_description")
-    assert ask(incident.agent, row, advisory, catalog) == [None, None, None]
+    assert ask(incident.agent, row, catalog) == [None, None]
+
+
+def test_wait_for_an_advisory_lock_counts_of_its_users_alone(incident: Incident) -> None:
+    """The server asks for no privilege: a stranger had the session of an application ended."""
+    scene = incident.scene
+    scene.role("stranger")
+    scene.role("worker")
+    scene.admin.execute("grant app to worker")
+    holder = incident.app("select pg_advisory_xact_lock(7)")
+    waiting = "select pg_advisory_xact_lock(7)"
+    stranger = scene.client(user="stranger", autocommit=True).block(waiting)
+    actions, mitigator = incident.mitigate(IDLE, min_samples=1, patience=1)
+    assert actions == []
+    assert mitigator.refused["min_blocked"] == 1
+    worker = scene.client(user="worker", autocommit=True).block(waiting)
+    own = incident.app(autocommit=True).block(waiting)
+    said, *counted = ask(incident.agent, stranger, worker, own)
+    assert "another user holds it" in str(said)
+    assert counted == [None, None]
+    # The same number as two halves is another lock.
+    scene.client("select pg_advisory_lock(0, 8)", user="stranger")
+    other = scene.client(user="app", autocommit=True).block("select pg_advisory_lock(0, 8)")
+    assert "another user holds it" in str(ask(incident.agent, other)[0])
+    holder.run("rollback")
+
+
+def test_wait_for_the_end_of_a_transaction_does_not_count(incident: Incident) -> None:
+    """CREATE INDEX CONCURRENTLY on a table of one's own waits for each transaction, and would count as a long wait."""
+    scene = incident.scene
+    stranger = scene.role("stranger", f"create on database {scene.admin.info.dbname}")
+    assert stranger
+    scene.client("create schema own; create table own.t (id int)", user="stranger", autocommit=True)
+    holder = incident.app("set transaction isolation level repeatable read", "update orders set v = 1 where id = 1")
+    builder = scene.client(user="stranger", autocommit=True).block("create index concurrently on own.t (id)")
+    row = incident.app(autocommit=True).block("update orders set v = 2 where id = 1")
+    said, counted = ask(incident.agent, builder, row)
+    assert said == "any user can wait for the end of a transaction"
+    assert counted is None
+    holder.run("rollback")
 
 
 def test_wait_in_another_database_does_not_count(incident: Incident) -> None:
