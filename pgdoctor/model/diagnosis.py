@@ -1,10 +1,12 @@
 """The diagnosis: who blocks, why, how many stand behind, and what to do. Plain values."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import msgspec
 
+from pgdoctor.model.lazy import lazy
 from pgdoctor.model.remedy import Remedy
 from pgdoctor.model.snapshot import Session, Snapshot
 from pgdoctor.model.wait_graph import Node, WaitGraph
@@ -69,7 +71,7 @@ class Finding(msgspec.Struct, frozen=True):
     evidence: tuple[str, ...] = ()
 
 
-class Diagnosis(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True, dict=True):
     """All that can be said of one snapshot. Blockers: roots first, the widest reach first."""
 
     snapshot: Snapshot
@@ -86,6 +88,21 @@ class Diagnosis(msgspec.Struct, frozen=True):
     def blocked_sessions(self) -> int:
         """How many sessions wait for another one."""
         return len(self.graph.waiters)
+
+    @lazy
+    def incident_users(self) -> tuple[tuple[frozenset[Node], frozenset[str | None]], ...]:
+        """The sessions of each independent incident, and their users; None: one is not known."""
+        sessions = self.snapshot.sessions
+        return tuple(
+            (incident, frozenset(sessions[node].usename if node in sessions else None for node in incident))
+            for incident in self.graph.incident_members
+        )
+
+    @lazy
+    def incidents_of_one_user(self) -> Mapping[str, int]:
+        """How many incidents a user has in which it blocks only itself."""
+        alone = (next(iter(users)) for _, users in self.incident_users if len(users) == 1)
+        return Counter(user for user in alone if user is not None)
 
     def locate_blocker(self, blocker: Blocker) -> str | None:
         """Its relation; with its database, where that is not the connected one: `billing: public.orders`."""

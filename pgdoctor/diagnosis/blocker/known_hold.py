@@ -37,6 +37,7 @@ class KnownHold:
         self._node = node
         self._snapshot = snapshot
         self._session = snapshot.sessions.get(node)
+        self._since_asked: dict[tuple[Target, str], datetime | None] = {}
 
     def measure_seconds(self, waiters: Iterable[Session]) -> float | None:
         """For how long it is known to have held one of them up; None where no session waits for it as far as is
@@ -65,10 +66,17 @@ class KnownHold:
         """Since when it is known to block a request."""
         if request.locktype in _ONE_HOLDER:
             return min(filter(None, (request.waitstart, *self._moments_without_new_lock)), default=None)
-        held = (lock for lock in self._held.get(request.target, ()) if modes_conflict(lock.mode, request.mode))
+        # A queue asks for the same in the same mode.
+        asked = request.target, request.mode
+        if asked not in self._since_asked:
+            self._since_asked[asked] = self._find_since(*asked)
+        return self._since_asked[asked]
+
+    def _find_since(self, target: Target, mode: str) -> datetime | None:
+        held = (lock for lock in self._held.get(target, ()) if modes_conflict(lock.mode, mode))
         if (found := min(map(self.find_start, held), default=None)) is not None:
             return found
-        own = [lock.waitstart for lock in self._unanswered if lock.target == request.target]
+        own = [lock.waitstart for lock in self._unanswered if lock.target == target]
         # Its locks do not explain the wait: they changed while they were read.
         return min(filter(None, own or self._moments_without_new_lock), default=None)
 
