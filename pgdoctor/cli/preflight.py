@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +13,7 @@ from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.cli._script_file import ScriptText, read_script
 from pgdoctor.errors import UsageError
 from pgdoctor.preflight.judge import NEWEST, Judged, Settings, judge_script, keeps_out, mentioned_names
+from pgdoctor.preflight.migration_file import MigrationFile, read_migration
 from pgdoctor.preflight.obstacles import changed_rows, needed_keys, needed_oids
 from pgdoctor.preflight.script import ScriptPart, split_script
 from pgdoctor.render.preflight import Limits, PreflightReport, make_preflight_report, preflight_to_json
@@ -43,6 +44,8 @@ def _duration(_: click.Context, parameter: click.Parameter, text: str | None) ->
 def _size(_: click.Context, parameter: click.Parameter, text: str) -> int:
     from pgdoctor.fields import Size
 
+    if text == "0":
+        return 0
     try:
         return int(Size.parse(text))
     except ValueError:
@@ -112,14 +115,17 @@ def command(
     if timeout is not None and not watch:
         raise UsageError("--timeout is for --watch")
     text = read_script(script)
+    migration = read_migration(text.text) if text.is_file else MigrationFile(text.text)
+    text = text._replace(text=migration.text)
     limits = Limits(max_blocker_age, small, allow_dangerous)
     # psql -c sends several statements as one transaction.
-    settings = Settings(single_transaction or not text.is_file, small)
+    settings = Settings(single_transaction or migration.has_transaction or not text.is_file, small)
+    notes = tuple(_describe_migration(migration))
 
     if offline:
-        report = _judge_offline(text, settings, limits, server_version, show_literals)
+        report = _judge_offline(text, settings, limits, server_version, show_literals, notes)
     else:
-        report = run_coroutine(_ask(dsn, text, settings, limits, show_literals, watch=watch, patience=timeout))
+        report = run_coroutine(_ask(dsn, text, settings, limits, show_literals, notes, watch=watch, patience=timeout))
     if form == "json":
         write_json(preflight_to_json(report))
     else:
@@ -130,7 +136,12 @@ def command(
 
 
 def _judge_offline(
-    text: ScriptText, settings: Settings, limits: Limits, version: int | None, show_literals: bool
+    text: ScriptText,
+    settings: Settings,
+    limits: Limits,
+    version: int | None,
+    show_literals: bool,
+    notes: tuple[str, ...],
 ) -> PreflightReport:
     version = version or NEWEST
     return make_preflight_report(
@@ -141,6 +152,7 @@ def _judge_offline(
         version=version,
         limits=limits,
         notes=(
+            *notes,
             "not known without a server: sizes, indexes, partitions and foreign keys of the tables, the types of "
             "columns, and sessions that block",
         ),
@@ -154,6 +166,7 @@ async def _ask(
     settings: Settings,
     limits: Limits,
     show_literals: bool,
+    notes: tuple[str, ...],
     *,
     watch: bool,
     patience: float | None,
@@ -164,7 +177,7 @@ async def _ask(
 
     ends = None if patience is None else time.monotonic() + patience
     async with await Connection.open(dsn, DEADLINE) as connection:
-        read = await _prepare(connection, text, settings, limits, show_literals)
+        read = await _prepare(connection, text, settings, limits, show_literals, notes)
         while True:
             report = await read()
             is_over = ends is not None and time.monotonic() + _INTERVAL > ends
@@ -174,7 +187,12 @@ async def _ask(
 
 
 async def _prepare(
-    connection: "Connection", text: ScriptText, settings: Settings, limits: Limits, show_literals: bool
+    connection: "Connection",
+    text: ScriptText,
+    settings: Settings,
+    limits: Limits,
+    show_literals: bool,
+    notes: tuple[str, ...],
 ) -> Reader:
     """Catalogs are read once, and the use of tables is measured once."""
     from pgdoctor.postgres.preflight import fetch_catalog, fetch_live_state, measure_rates
@@ -188,7 +206,8 @@ async def _prepare(
     judged = judge_script(parts, catalog, version, settings)
     oids = needed_oids(judged)
     rates = await measure_rates(connection, oids, _MEASURED) if any(_is_strong(each) for each in judged) else {}
-    notes = ("not known: more relations belong to those of the script than are read",) if catalog.is_cut else ()
+    if catalog.is_cut:
+        notes = (*notes, "not known: more relations belong to those of the script than are read")
 
     async def read() -> PreflightReport:
         return make_preflight_report(
@@ -203,6 +222,15 @@ async def _prepare(
         )
 
     return read
+
+
+def _describe_migration(migration: MigrationFile) -> Iterator[str]:
+    if not migration.tool:
+        return
+    kind = "one transaction" if migration.has_transaction else "no transaction of the tool"
+    yield f"read as a migration of {migration.tool}: {kind}"
+    if migration.left_out:
+        yield f"left out: the way back, from line {migration.left_out} on"
 
 
 def _is_strong(judged: Judged) -> bool:

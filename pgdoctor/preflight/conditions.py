@@ -213,7 +213,8 @@ def _is_unknown_call(case: StatementCase, parts: tuple[str, ...]) -> bool:
 def _knows_advisory_key(case: StatementCase) -> bool:
     stream, start = case.sentence.stream, case.start + 1
     arguments = stream.tokens[start + 2 : stream.next_index(start + 1) - 1]
-    return read_advisory_key(arguments, case.sentence.text) is not None
+    # Without a server the sessions that hold it are not known.
+    return case.catalog is not None and read_advisory_key(arguments, case.sentence.text) is not None
 
 
 #: What may stand behind the ON of GRANT and REVOKE, besides tables.

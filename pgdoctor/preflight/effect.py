@@ -86,7 +86,7 @@ def _holds(case: StatementCase, name: str) -> bool:
 def _add_up(rows: list[tuple[LockRule, StatementCase]]) -> Effect:
     locks = [lock for rule, case in rows for lock in _find_locks(rule, case)]
     return Effect(
-        locks=tuple(keep_strongest(locks)),
+        locks=tuple(keep_strongest([*locks, *_raise_toast_locks(locks, rows)])),
         objects=tuple(dict.fromkeys(each for rule, case in rows for each in find_objects(rule.objects, case))),
         rows=tuple(
             dict.fromkeys(each for rule, case in rows if rule.rows for each in _find_relations(case, rule.rows))
@@ -102,6 +102,18 @@ def _add_up(rows: list[tuple[LockRule, StatementCase]]) -> Effect:
         is_unknown=any(rule.work == "unknown" for rule, _ in rows),
         applied=tuple(rows),
     )
+
+
+def _raise_toast_locks(locks: list[NeededLock], rows: list[tuple[LockRule, StatementCase]]) -> Iterator[NeededLock]:
+    """Of ALTER TABLE with several actions the strongest lock of all of them is on the table and its TOAST table."""
+    catalog = rows[0][1].catalog
+    if catalog is None or not rows[0][1].table:
+        return
+    modes = {lock.oid: lock.mode for lock in sorted(locks, key=lambda lock: MODES.index(lock.mode))}
+    for oid, mode in modes.items():
+        toast = next(catalog.follow("toast", oid), None) if oid is not None else None
+        if toast is not None and toast in modes:
+            yield NeededLock(toast, catalog.relations[toast].shown, mode)
 
 
 def keep_strongest(locks: list[NeededLock]) -> Iterator[NeededLock]:

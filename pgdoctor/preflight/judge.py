@@ -6,13 +6,15 @@ from typing import NamedTuple
 
 from pgdoctor.model.lock_modes import modes_conflict
 from pgdoctor.model.preflight import Catalog
-from pgdoctor.preflight.case import Script, Sentence, StatementCase
+from pgdoctor.preflight.case import Script, StatementCase
+from pgdoctor.preflight.dialect import find_dialect
 from pgdoctor.preflight.effect import Effect, NeededLock, find_effect, most_work
 from pgdoctor.preflight.form_match import Match, match_form
 from pgdoctor.preflight.rule import AS, RE
 from pgdoctor.preflight.safe_form import write_safe_forms
 from pgdoctor.preflight.script import Problem, ScriptPart
 from pgdoctor.preflight.script_state import remember
+from pgdoctor.preflight.timeouts import Timeouts, follow_settings
 from pgdoctor.preflight.work import WORK
 from pgdoctor.sqltext.lexer import word_set
 from pgdoctor.sqltext.token_stream import TokenStream
@@ -65,7 +67,7 @@ class Judged(NamedTuple):
     transaction: int | None
     #: Locks of earlier statements that are still held while it runs.
     held: tuple[Held, ...]
-    has_lock_timeout: bool
+    timeouts: Timeouts
     #: Behind it a transaction is open that the script has begun.
     is_left_open: bool = False
 
@@ -109,7 +111,7 @@ class _Saved(NamedTuple):
     savepoint: str
     script: Script
     held: int
-    has_timeout: bool
+    timeouts: Timeouts
 
 
 class _Judge:
@@ -119,8 +121,7 @@ class _Judge:
         self._transaction: int | None = 1 if settings.is_single_transaction else None
         self._transactions = 1 if settings.is_single_transaction else 0
         self._held: list[Held] = []
-        self._has_timeout = False
-        self._local_timeout = False
+        self._timeouts = Timeouts()
         self._saved: list[_Saved] = []
         if settings.is_single_transaction:
             self._save("")
@@ -130,10 +131,17 @@ class _Judge:
         for number, part in enumerate(parts, 1):
             if part.problem is Problem.COMMAND:
                 yield self._make(number, part, Verdict.SKIPPED, Effect(), (part.problem.value,))
+            elif (dialect := find_dialect(part.sentence)) is not None and not self._has_type(dialect.sign):
+                why = f"written for {dialect.system} ({dialect.sign}): PostgreSQL would refuse it, or read it otherwise"
+                yield self._make(number, part, Verdict.UNKNOWN, Effect(is_known=False), (why,))
             elif part.problem is not None:
                 yield self._make(number, part, Verdict.UNKNOWN, Effect(is_known=False), (part.problem.value,))
             else:
                 yield self._judge_statement(number, part)
+
+    def _has_type(self, sign: str) -> bool:
+        """An extension or a domain brings the type of another system."""
+        return self._catalog is not None and self._catalog.find_type(sign.lower()) is not None
 
     def _judge_statement(self, number: int, part: ScriptPart) -> Judged:
         stream = part.sentence.stream
@@ -145,7 +153,7 @@ class _Judge:
         judged = self._make(number, part, verdict, effect, reasons)
         for rule, case in effect.applied:
             remember(rule.leaves, case)
-        self._note_settings(part.sentence)
+        self._timeouts = follow_settings(self._timeouts, part.sentence, in_transaction=self._transaction is not None)
         self._follow_transaction(number, stream, effect)
         is_open = self._transaction is not None and not self._settings.is_single_transaction
         return judged._replace(is_left_open=is_open)
@@ -162,7 +170,7 @@ class _Judge:
             (*reasons, *effect.notes),
             self._transaction,
             tuple(self._held),
-            self._has_timeout or self._local_timeout,
+            self._timeouts,
         )
 
     def _decide(self, effect: Effect, missing: tuple[str, ...]) -> tuple[Verdict, tuple[str, ...]]:
@@ -199,24 +207,6 @@ class _Judge:
         facts = self._catalog.relations[oid]
         return facts.is_measured and facts.bytes <= self._settings.small_bytes
 
-    def _note_settings(self, sentence: Sentence) -> None:
-        """Take in SET lock_timeout."""
-        stream = sentence.stream
-        if stream[0].is_word("reset", "discard") and stream[1].is_word("all", "lock_timeout"):
-            self._has_timeout = self._local_timeout = False
-        if not stream[0].is_word("set"):
-            return
-        is_local = stream[1].is_word("local")
-        index = 1 + stream[1].is_word("local", "session")
-        if not stream[index].is_word("lock_timeout"):
-            return
-        value = sentence.text[stream[index + 2].start : stream[index + 2].end].strip("'")
-        is_on = value.lower() not in ("0", "default", "0ms", "0s", "")
-        if is_local:
-            self._local_timeout = is_on and self._transaction is not None
-        else:
-            self._has_timeout = is_on
-
     def _follow_transaction(self, number: int, stream: TokenStream, effect: Effect) -> None:
         first, second = stream[0], stream[1]
         if first.is_word("begin") or (first.is_word("start") and second.is_word("transaction")):
@@ -229,11 +219,13 @@ class _Judge:
         elif first.is_word("commit", "end", "rollback", "abort") and not second.is_word("to", "prepared"):
             if first.is_word("rollback", "abort"):
                 self._undo("")
-            self._transaction, self._held, self._local_timeout, self._saved = None, [], False, []
+            self._transaction, self._held, self._saved = None, [], []
+            self._timeouts = self._timeouts.end_transaction()
             if _is_chained(stream):
                 self._begin_transaction()
         elif first.is_word("prepare") and second.is_word("transaction"):
-            self._transaction, self._local_timeout, self._saved = None, False, []
+            self._transaction, self._saved = None, []
+            self._timeouts = self._timeouts.end_transaction()
         elif self._transaction is not None:
             self._held += [Held(lock, number) for lock in effect.locks]
 
@@ -243,7 +235,7 @@ class _Judge:
         self._save("")
 
     def _save(self, savepoint: str) -> None:
-        self._saved.append(_Saved(savepoint, self._script.copy(), len(self._held), self._has_timeout))
+        self._saved.append(_Saved(savepoint, self._script.copy(), len(self._held), self._timeouts))
 
     def _undo(self, savepoint: str) -> None:
         """Forget what was made, locked and set since; the savepoint itself stays."""
@@ -252,7 +244,7 @@ class _Judge:
             return
         saved = self._saved[places[-1]]
         del self._saved[places[-1] + 1 :]
-        self._script, self._has_timeout = saved.script.copy(), saved.has_timeout
+        self._script, self._timeouts = saved.script.copy(), saved.timeouts
         del self._held[saved.held :]
 
 

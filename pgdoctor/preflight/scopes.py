@@ -234,6 +234,12 @@ def _read_sequences(case: StatementCase, catalog: Catalog) -> _Found:
     return (oid for oid, facts in catalog.relations.items() if facts.kind == "S")
 
 
+def _published(case: StatementCase, catalog: Catalog) -> _Found:
+    """The tables of a publication, with children that inherit: partitions are published by their parent alone."""
+    for oid in _behind_word("table")(case, catalog):
+        yield from (oid,) if catalog.relations[oid].kind == "p" else _with_children(catalog, (oid,))
+
+
 def _parents(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.match.names.get("parent", ()) for facts in case.find(name))
 
@@ -278,7 +284,7 @@ BASES: dict[str, Callable[[StatementCase, Catalog], _Found]] = {
     "ruled": _behind_word("to"),
     "sourced": _behind_word("from"),
     "granted": _behind_word("on"),
-    "published": _behind_word("table"),
+    "published": _published,
 }
 
 #: The bases that a text alone tells.

@@ -95,6 +95,9 @@ class PreflightStatement(msgspec.Struct, frozen=True):
     reasons: tuple[str, ...]
     safe_form: tuple[str, ...]
     has_lock_timeout: bool
+    #: What the script sets, in seconds; null: it sets none, and what the role or database has is not known.
+    lock_timeout: float | None
+    statement_timeout: float | None
     #: Statements before it whose locks are held while it runs.
     after_statements: tuple[int, ...]
     blocked_by: tuple[ObstacleFacts, ...]
@@ -190,7 +193,7 @@ def _build_statement(
     effect = judged.effect
     locks = tuple(_build_lock(lock) for lock in effect.locks)
     is_strong = any(lock.blocks_reads or lock.blocks_writes for lock in locks)
-    advice = (LOCK_TIMEOUT,) if is_strong and not judged.has_lock_timeout else ()
+    advice = (LOCK_TIMEOUT,) if is_strong and judged.timeouts.find("lock_timeout") is None else ()
     return PreflightStatement(
         number=judged.number,
         line=judged.part.line,
@@ -206,7 +209,9 @@ def _build_statement(
         waits_for=tuple(dict.fromkeys(f"{WAITS[wait].says} ({name})" for wait, _, name in effect.waits)),
         reasons=judged.reasons,
         safe_form=(*judged.safe, *advice),
-        has_lock_timeout=judged.has_lock_timeout,
+        has_lock_timeout=judged.timeouts.find("lock_timeout") is not None,
+        lock_timeout=judged.timeouts.find("lock_timeout"),
+        statement_timeout=judged.timeouts.find("statement_timeout"),
         after_statements=tuple(sorted({held.number for held in judged.held})),
         blocked_by=tuple(_build_obstacle(each, live, limits) for each in obstacles) if live else (),
         queue=tuple(_build_queue(effect.locks, live)) if live and is_strong else None,

@@ -90,6 +90,7 @@ def _describe_statement(
     yield from (f"   {format_one_line(each, _MOST_SENTENCE)}" for each in statement.waits_for)
     yield from _cap([f"   blocked by: {_describe_obstacle(each, sessions)}" for each in statement.blocked_by])
     yield from _describe_queue(statement.queue)
+    yield from (f"   {line}" for line in _describe_timeouts(statement))
     for form in statement.safe_form:
         yield "   safe form:"
         yield from (f"     {format_one_line(line, _MOST_SENTENCE)}" for line in form.splitlines())
@@ -158,6 +159,19 @@ def _describe_queue(queue: tuple[QueueFacts, ...] | None) -> Iterator[str]:
             f"   would queue: {each.scans_per_second:,.0f} scans and {each.changes_per_second:,.0f} row changes "
             f"a second on {format_one_line(each.relation, 200)}, as measured now"
         )
+
+
+def _describe_timeouts(statement: PreflightStatement) -> Iterator[str]:
+    """What ends a wait for a strong lock, and the work under it."""
+    if not any(lock.blocks_reads or lock.blocks_writes for lock in statement.locks):
+        return
+    if statement.lock_timeout is not None:
+        yield f"lock_timeout: it fails after a wait of {format_duration(statement.lock_timeout)}"
+    elif statement.statement_timeout is None:
+        yield "the script sets no lock_timeout and no statement_timeout: if it waits, clients queue behind it"
+    if statement.statement_timeout is not None:
+        limit = format_duration(statement.statement_timeout)
+        yield f"statement_timeout: it fails {limit} after its start, waits included"
 
 
 def _cap(lines: list[str]) -> list[str]:

@@ -470,3 +470,7 @@ insert into customers values (3) on conflict (id) do update set note = 'z'
 grant connect on database postgres to clerk
 grant usage on type mood to clerk
 select pg_advisory_xact_lock(42)
+create publication p6 for table parent_i
+alter publication pub add table child_i, events
+alter table orders set (autovacuum_enabled = false), alter column v set not null
+alter table orders alter column v set statistics 100, set (toast.autovacuum_enabled = false)

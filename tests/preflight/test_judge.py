@@ -55,10 +55,22 @@ def test_statement_says_after_which_ones_it_runs() -> None:
         (f"set lock_timeout = '3s'; reset lock_timeout; {BRIEF}", False),
         (f"set lock_timeout = '3s'; reset all; {BRIEF}", False),
         (f"set statement_timeout = '3s'; {BRIEF}", False),
+        (f"set lock_timeout = '3s'; begin; set local lock_timeout = 0; {BRIEF}", False),
+        (f"set lock_timeout = '3s'; begin; set local lock_timeout = 0; commit; {BRIEF}", True),
+        (f"begin; set local lock_timeout = '3s'; set lock_timeout = 0; {BRIEF}", False),
+        (f"begin; savepoint a; set local lock_timeout = '3s'; rollback to a; {BRIEF}", False),
+        (f"begin; set lock_timeout = '3s'; rollback; {BRIEF}", False),
+        (f"select set_config('lock_timeout', '3s', false); {BRIEF}", True),
+        (f"select pg_catalog.set_config('lock_timeout', '3s', true); {BRIEF}", False),
+        (f"begin; select pg_catalog.set_config('lock_timeout', '3s', true); {BRIEF}", True),
+        (f"begin; select set_config('lock_timeout', '3s', true); commit; {BRIEF}", False),
+        (f"set lock_timeout = '3s'; discard all; {BRIEF}", False),
+        (f"set lock_timeout = :timeout; {BRIEF}", False),
+        (f"set lock_timeout = 'soon'; {BRIEF}", False),
     ],
 )
 def test_lock_timeout_of_the_script_is_known(script: str, has: bool) -> None:
-    assert judge(script)[-1].has_lock_timeout is has
+    assert (judge(script)[-1].timeouts.find("lock_timeout") is not None) is has
 
 
 def test_new_tables_are_blocked_by_of_no_session() -> None:
@@ -138,7 +150,7 @@ def test_rollback_undoes_what_the_script_has_made_and_locked(script: str, last: 
 
 def test_rolled_back_lock_timeout_is_not_set() -> None:
     script = "begin; set lock_timeout = '1s'; rollback; alter table a add x int"
-    assert not judge(script)[-1].has_lock_timeout
+    assert judge(script)[-1].timeouts.find("lock_timeout") is None
 
 
 def test_concurrent_rebuild_is_known_by_its_options() -> None:
@@ -211,3 +223,12 @@ def test_safe_form_is_sql_for_any_name(scene: Scene, name: str) -> None:
         "select attnotnull, to_regclass('victim')::text from pg_attribute where attrelid = 't'::regclass and attnum = 1"
     ).fetchone()
     assert found == (True, "victim")
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("'3s'", 3), ("3000", 3), ("'1min'", 60), ("'250ms'", 0.25), ("'1.5h'", 5400), ("'1 d'", 86400)],
+)
+def test_timeouts_are_read_with_their_units(written: str, seconds: float) -> None:
+    timeouts = judge(f"set statement_timeout to {written}; {BRIEF}")[-1].timeouts
+    assert timeouts.find("statement_timeout") == pytest.approx(seconds)
