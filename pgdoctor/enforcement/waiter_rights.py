@@ -16,15 +16,12 @@ _MOST_ASKED = 1_000
 def list_unchecked_waiters(plan: Plan, checked: Set[int]) -> set[int]:
     """The waiters for which this plan might signal, and whose privileges were not checked yet.
 
-    None of a rule that names its waiters: its author has decided.
+    None of a rule that names its waiters: its author has decided. Those that are released in turn come last: any user
+    can queue behind a session that waits itself, and only a signal for which all else speaks is about their number.
     """
-    return {
-        waiter.pid
-        for decision in plan.decisions
-        if decision.rule is not None and decision.sound and not decision.rule.names_waiters
-        for waiter in decision.waiters
-        if waiter.pid not in checked
-    }
+    asking = [each for each in plan.decisions if each.rule is not None and each.sound and not each.rule.names_waiters]
+    at_once = {waiter.pid for decision in asking for waiter in decision.waiters} - checked
+    return at_once or {pid for decision in asking for pid in decision.counted_in_turn} - checked
 
 
 async def find_uncounted(connection: Connection, pids: Set[int], snapshot: Snapshot | None = None) -> dict[int, str]:

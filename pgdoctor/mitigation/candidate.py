@@ -186,6 +186,15 @@ class Case(msgspec.Struct, frozen=True, dict=True):
         return candidate.frees - left_out
 
     @cached_property
+    def counted_in_turn(self) -> tuple[int, ...]:
+        """The sessions that it frees in turn, where it matters to the rule how many they are."""
+        if self.rule.min_blocked <= 1 and not self.rule.min_blocked_share:
+            return ()
+        at_once = {each.pid for each in self.candidate.frees_at_once}
+        sessions = self.candidate.diagnosis.snapshot.sessions
+        return tuple(sorted(node for node in self.candidate.released - at_once if node in sessions))
+
+    @cached_property
     def oldest_wait(self) -> float | None:
         """Seconds that the longest waiter that counts has waited; None where that is unknown."""
         return oldest_lock_wait(self.candidate.diagnosis.snapshot, self.waiters)

@@ -59,6 +59,8 @@ class Decision(msgspec.Struct, frozen=True):
     frees: int = 0
     #: Those it would release at once: on them success is judged.
     waiters: tuple[WaiterKey, ...] = ()
+    #: Those that would follow in turn, where the rule asks for a number or a share of released sessions.
+    counted_in_turn: tuple[int, ...] = ()
 
     #: The users whose waits decided, by name; and by what PIDs the server knows those waits, the longest first.
     waiting_users: tuple[str, ...] = ()

@@ -191,6 +191,7 @@ def _decide_case(case: Case | _Undecided, opening: Opening | None, stops: tuple[
         frees=candidate.frees,
         fingerprint=candidate.fingerprint,
         waiters=tuple(WaiterKey(each.pid, each.query_start) for each in candidate.frees_at_once),
+        counted_in_turn=case.counted_in_turn,
         waiting_users=tuple(sorted({each.usename or "?" for each in case.waiters})),
         waiting_pids=_waiting_pids(case.waiters),
         lacks_known_hold=case.lacks_known_hold,

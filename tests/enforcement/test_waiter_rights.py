@@ -241,6 +241,27 @@ def test_wait_for_an_advisory_lock_counts_of_its_users_alone(incident: Incident)
     holder.run("rollback")
 
 
+def test_strangers_behind_a_waiter_make_no_number(incident: Incident) -> None:
+    """A rule asks for three released sessions: one waits, and strangers queue behind what it holds."""
+    scene = incident.scene
+    scene.role("stranger")
+    owner = incident.app("update orders set v = 1 where id = 1")
+    incident.app("select pg_advisory_xact_lock(7)").block("update orders set v = 2 where id = 1")
+    strangers = [
+        scene.client(user="stranger", autocommit=True).block("select pg_advisory_lock_shared(7)") for _ in range(2)
+    ]
+    three = rule("idle", "idle_in_transaction", "terminate", min_blocked=3)
+    actions, mitigator = incident.mitigate(three, min_samples=1, patience=1)
+    assert actions == []
+    assert mitigator.refused["min_blocked"] == 1
+    for each in strangers:
+        each.close()
+    for _ in range(2):
+        incident.app(autocommit=True).block("select pg_advisory_lock_shared(7)")
+    actions, _ = incident.mitigate(three, min_samples=1, patience=5)
+    assert [each.victim.pid for each in actions] == [owner.pid]
+
+
 def test_wait_for_the_end_of_a_transaction_does_not_count(incident: Incident) -> None:
     """CREATE INDEX CONCURRENTLY on a table of one's own waits for each transaction, and would count as a long wait."""
     scene = incident.scene
