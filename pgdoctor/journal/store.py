@@ -598,6 +598,18 @@ def _prepare_database(db: sqlite3.Connection, path: Path) -> None:
             f"the journal {path} is of format {version}, this pgdoctor reads {VERSION}: "
             "move it away, or use the version that wrote it"
         )
+    if _has_code(db):
+        raise JournalError(f"{path} has a view, a trigger or a computed column, as no journal has: it is not read")
+
+
+def _has_code(db: sqlite3.Connection) -> bool:
+    """Whether reading it computes values: one row of a file that came from others could fill the memory."""
+    made = "SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger') OR sql LIKE 'CREATE VIRTUAL%'"
+    computed = """
+        SELECT 1 FROM sqlite_master AS made, pragma_table_xinfo(made.name) AS each
+        WHERE made.type = 'table' AND each.hidden <> 0
+    """
+    return any(db.execute(f"{select} LIMIT 1").fetchall() for select in (made, computed))
 
 
 def _is_foreign(db: sqlite3.Connection) -> bool:

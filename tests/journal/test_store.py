@@ -173,6 +173,24 @@ def test_another_programs_database_is_left_alone(tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "ALTER TABLE records RENAME TO kept; CREATE VIEW records AS SELECT *, zeroblob(1e9) AS more FROM kept",
+        "CREATE TRIGGER planted AFTER INSERT ON records BEGIN DELETE FROM records; END",
+        "ALTER TABLE snapshots ADD COLUMN more BLOB AS (zeroblob(1000000000))",
+    ],
+)
+def test_journal_that_computes_is_refused(tmp_path, planted):
+    """A journal may come from others, and each of its rows might fill the memory."""
+    path = tmp_path / "journal.db"
+    Journal.open(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(planted)
+    with pytest.raises(JournalError, match="a view, a trigger or a computed column"):
+        Journal.open(path)
+
+
 def test_a_newer_format_is_left_alone(tmp_path):
     path = tmp_path / "journal.db"
     Journal.open(path).close()
