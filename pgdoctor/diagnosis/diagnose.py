@@ -7,6 +7,7 @@ from pgdoctor.diagnosis.blocker.deafness import explain_deafness, explain_persis
 from pgdoctor.diagnosis.blocker.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.blocker.own_wait import describe_own_wait
 from pgdoctor.diagnosis.blocker.remote_circle import describe_circle
+from pgdoctor.diagnosis.blocker.row_lock_advice import describe_row_locks
 from pgdoctor.diagnosis.cause import Cause, all_causes
 from pgdoctor.diagnosis.finding import run_finding_checks
 from pgdoctor.diagnosis.manual_signal import explain_refusal, write_remedy
@@ -145,6 +146,7 @@ def _explain_locks(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...
         found += describe_own_wait(facts)
     found += describe_circle(facts)
     found += describe_coming_deadlock(facts)
+    found += describe_row_locks(facts)
     return tuple(found)
 
 

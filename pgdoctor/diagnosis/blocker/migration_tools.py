@@ -131,6 +131,12 @@ TOOLS = (
     MigrationTool("Rails, golang-migrate, dbmate or Ecto", tables=("schema_migrations",)),
 )
 
+#: Tables by which a tool keeps its other instances out: it locks a row or all of it on one connection, and may migrate
+#: on another. Liquibase and Keycloak; Flyway; Knex; Ecto, which locks the table itself.
+_LOCK_TABLES = frozenset(
+    {"databasechangeloglock", "flyway_schema_history", "knex_migrations_lock", "schema_migrations"}
+)
+
 #: Tables and schemas whose locks are worth asking for.
 TABLES = tuple(table for tool in TOOLS for table in tool.tables)
 SCHEMAS = tuple(tool.schema for tool in TOOLS if tool.schema)
@@ -162,6 +168,12 @@ def detect_lock_owner(key: AdvisoryKey, database: str) -> str | None:
         return "pg_repack" if high == _REPACK_CLASS else None
     number = high << 32 | low
     return next((tool.name for tool in TOOLS if tool.owns(number, database)), None)
+
+
+def detect_table_owner(table: str) -> str | None:
+    """The tool that keeps its lock in a table of this name, which may have a schema."""
+    bare = table.rpartition(".")[2].strip('"').lower()
+    return next((tool.name for tool in TOOLS if bare in _LOCK_TABLES and bare in tool.tables), None)
 
 
 def _by_name(tool: MigrationTool, application: str) -> str:

@@ -6,7 +6,8 @@ not the one that was read last. A transaction that was idle in most of the last 
 short statement.
 Do: terminate the session, and fix the code that leaves the transaction open. If the client is a pool, look for code
 that returns a connection without COMMIT or ROLLBACK.
-Do not: cancel it. An idle session does not react to a cancel, though `pg_cancel_backend()` returns true.
+Do not: cancel it. An idle session does not react to a cancel, though `pg_cancel_backend()` returns true. Do not end
+the holder of a migration tool's lock, such as `databasechangeloglock`: the tool may work in another session.
 Prevent: `idle_in_transaction_session_timeout`.
 Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 to 18.
 """
@@ -17,6 +18,7 @@ from pgdoctor.diagnosis.blocker import held_locks, lock_origin
 from pgdoctor.diagnosis.blocker.advisory_level import describe_advisory_lock, find_tool, is_of_a_transaction
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.blocker.idle_share import is_between_pauses
+from pgdoctor.diagnosis.blocker.migration_tools import detect_table_owner
 from pgdoctor.diagnosis.cause import Cause
 from pgdoctor.formatting import format_count, format_duration
 from pgdoctor.model.lock_modes import mode_strength
@@ -55,6 +57,8 @@ def _choose_remedy(facts: BlockerFacts, session: Session) -> Remedy:
         return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
     if facts.contested_types == {"advisory"} and not is_of_a_transaction(facts):
         return Remedy("none", "its advisory lock may be the application's own mutex: find out what it guards")
+    if facts.blocking_table is not None and (tool := detect_table_owner(facts.blocking_table.name)):
+        return Remedy("none", f"{tool} keeps its lock in this table, and may migrate in another session: ask its owner")
     if _is_of_repack(facts, session):
         return Remedy(
             "none", "pg_repack keeps this lock while its other session copies: cancel the requests that queue behind it"
