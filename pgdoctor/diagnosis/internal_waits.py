@@ -98,6 +98,15 @@ _EXPLANATIONS = (
         kind="IPC",
     ),
     _Explanation(
+        frozenset({"ProcSignalBarrier"}),
+        "for every process of the server to answer",
+        "one process does not answer: it is stopped (SIGSTOP, a debugger), hangs in a system call (storage, network), "
+        "or in code of an extension. DROP DATABASE, CREATE DATABASE and ALTER DATABASE SET TABLESPACE wait for all",
+        'the server\'s log names the process ("still waiting for backend with PID"); end that process or what it hangs '
+        "in; a cancel of the command that waits is safe",
+        kind="IPC",
+    ),
+    _Explanation(
         frozenset({"BufferMapping"}),
         "to find a page in shared_buffers, or to replace one",
         "pages are read in and evicted at a high rate: large scans, or shared_buffers smaller than what is in use",

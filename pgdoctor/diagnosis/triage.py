@@ -40,6 +40,7 @@ _HURTING = {
 _ABOUT_CONNECTIONS = {
     "connection_saturation": "nearly all connections are in use",
     "connection_storm": "many clients connect at the same time",
+    "pool_in_transaction": "all connections of a client are idle in a transaction",
 }
 
 #: A wait for a lock that counts as blocked: as deadlock_timeout by default, after which the server itself looks what is
@@ -78,6 +79,8 @@ _BY_EVENT = {
     "CheckpointDone": "I/O",
     "CheckpointStart": "I/O",
     "SafeSnapshot": "locks",
+    # For a process of the server that does not answer.
+    "ProcSignalBarrier": "elsewhere",
     # Of sessions that wait for another server.
     "AppendReady": "elsewhere",
 }

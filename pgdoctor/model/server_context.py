@@ -28,6 +28,8 @@ class ClientApplication(msgspec.Struct, frozen=True, gc=False):
     oldest: datetime | None = None
     #: From how many different ones they come.
     addresses: int = 1
+    #: Since when all of those that are idle in a transaction have done nothing.
+    idle_in_transaction_since: datetime | None = None
 
 
 #: A connection younger than that is a new one.
@@ -321,6 +323,8 @@ class ServerContext(msgspec.Struct, frozen=True, gc=False):
     transaction_waits: tuple[TransactionWait, ...] = ()
     #: The oldest transactions that sessions wait for that want a safe snapshot.
     snapshot_blockers: tuple[OpenTransaction, ...] = ()
+    #: With a lock on a table that VACUUM works on while it waits for a pin; the oldest first.
+    pin_holders: tuple[OpenTransaction, ...] = ()
     #: Advisory locks that sessions have asked for without waiting.
     tried_locks: tuple[TriedLock, ...] = ()
     #: Since the previous reading, in the connected database; while a transaction stays open, some of it again.

@@ -91,11 +91,12 @@ async def fetch_server_context(
     is_written = since is not None and standing.next_xid > since
     async with reading_together() as group:
         waits = group.create_task(_read_transaction_waits(latest, names, evidence))
-        snapshot_rows = group.create_task(_read_snapshot_blockers(evidence, standing.snapshot_waiters))
+        snapshot_rows = group.create_task(_read_transactions(evidence, "snapshot_blockers", standing.snapshot_waiters))
+        pin_rows = group.create_task(_read_transactions(evidence, "pin_holders", standing.pin_waiters))
         tried = group.create_task(_read_tried_locks(latest, names, evidence))
         altered = group.create_task(_read_altered(evidence, since if is_written else None))
         group.create_task(names.learn_names((*clients, *latest, *holders, *strangers, *lock_table), evidence))
-    await names.learn_names(snapshot_rows.result(), evidence)
+    await names.learn_names((*snapshot_rows.result(), *pin_rows.result()), evidence)
     return ServerContext(
         read_at=standing.read_at,
         standing=read_row(ServerLimits, standing, timeline=_parse_timeline(standing.wal_timeline)),
@@ -114,6 +115,7 @@ async def fetch_server_context(
         lock_table=_lock_table(lock_table, names),
         transaction_waits=tuple(_transaction_wait(row, found, names) for row, found in waits.result()),
         snapshot_blockers=tuple(_open_transaction(row, names) for row in snapshot_rows.result()),
+        pin_holders=tuple(_open_transaction(row, names) for row in pin_rows.result()),
         tried_locks=_list_tried_locks(*tried.result(), names),
         altered=tuple(read_row(AlteredRelation, row) for row in altered.result() or ()),
         is_altered_read=since is not None and altered.result() is not None and len(altered.result() or ()) < _MOST,
@@ -129,10 +131,11 @@ async def _read_altered(evidence: CatalogReader, since: int | None) -> Rows | No
     return () if since is None else await evidence.answer("recent_ddl", since=since, most=_MOST)
 
 
-async def _read_snapshot_blockers(evidence: CatalogReader, waiters: int) -> Rows:
+async def _read_transactions(evidence: CatalogReader, statement: str, waiters: int) -> Rows:
+    """Those that sessions wait for without a lock; not asked for while none waits."""
     if not waiters:
         return ()
-    return await evidence.fetch_rows("snapshot_blockers", statement_bytes=_STATEMENT_BYTES, most=_MOST_LOCK_HOLDERS)
+    return await evidence.fetch_rows(statement, statement_bytes=_STATEMENT_BYTES, most=_MOST_LOCK_HOLDERS)
 
 
 async def lock_strangers(connection: Connection) -> tuple[LockStranger, ...]:

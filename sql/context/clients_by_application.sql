@@ -11,6 +11,8 @@ SELECT
     pg_catalog.count(*)::pg_catalog.int4 AS connections,
     pg_catalog.count(*) FILTER (WHERE s.state = 'idle')::pg_catalog.int4 AS idle,
     pg_catalog.count(*) FILTER (WHERE s.state LIKE 'idle in transaction%%')::pg_catalog.int4 AS idle_in_transaction,
+    -- All of these have done nothing since then.
+    pg_catalog.max(s.state_change) FILTER (WHERE s.state LIKE 'idle in transaction%%') AS idle_in_transaction_since,
     pg_catalog.count(*) FILTER (WHERE a.is_fresh)::pg_catalog.int4 AS fresh,
     pg_catalog.min(s.backend_start) AS oldest,
     (pg_catalog.sum(pg_catalog.count(*)) OVER ())::pg_catalog.int4 AS all_connections,

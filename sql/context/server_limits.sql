@@ -30,12 +30,15 @@ SELECT
     pg_catalog.current_setting('hot_standby_feedback')::pg_catalog.bool AS hot_standby_feedback,
     pg_catalog.count(s.pid) FILTER (WHERE s.wait_event = 'SyncRep')::pg_catalog.int4 AS sync_waiters,
     pg_catalog.min(s.query_start) FILTER (WHERE s.wait_event = 'SyncRep') AS oldest_sync_wait,
-    pg_catalog.count(s.pid) FILTER (WHERE s.wait_event = 'SafeSnapshot')::pg_catalog.int4 AS snapshot_waiters
+    pg_catalog.count(s.pid) FILTER (WHERE s.wait_event = 'SafeSnapshot')::pg_catalog.int4 AS snapshot_waiters,
+    pg_catalog.count(s.pid) FILTER (WHERE s.wait_event_type = 'BufferPin')::pg_catalog.int4 AS pin_waiters
 FROM (
     SELECT
         pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 AS oldest_xid,
         pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())::pg_catalog.text::pg_catalog.int8 AS next_xid
 ) AS x
 LEFT JOIN pg_catalog.pg_stat_get_activity(NULL) AS s
-    ON s.wait_event IN ('SyncRep', 'SafeSnapshot') AND s.backend_type = 'client backend'
+    ON
+    (s.wait_event IN ('SyncRep', 'SafeSnapshot') AND s.backend_type = 'client backend')
+    OR (s.wait_event_type = 'BufferPin' AND s.backend_type <> 'startup')
 GROUP BY x.oldest_xid, x.next_xid;

@@ -176,6 +176,11 @@ def detect_table_owner(table: str) -> str | None:
     return next((tool.name for tool in TOOLS if bare in _LOCK_TABLES and bare in tool.tables), None)
 
 
+def detect_row_lock(table: str) -> bool:
+    """Whether Liquibase keeps its lock in a table of this name, which may have a schema: as a value of a row."""
+    return table.rpartition(".")[2].strip('"').lower() == "databasechangeloglock"
+
+
 def _by_name(tool: MigrationTool, application: str) -> str:
     name = application.lower()
     known = any(re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", name) for word in tool.words)

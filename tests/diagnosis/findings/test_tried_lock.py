@@ -1,9 +1,13 @@
 """An advisory lock that a session asked for without waiting: the session that holds it is named, and no other one."""
 
 import pytest
+from msgspec.structs import replace
 
 from pgdoctor.diagnosis.tried_lock_request import read_tried_request
+from pgdoctor.model.server_context import LatestStatement
+from tests.building import ago
 from tests.diagnosis.findings.observing import kinds, observer
+from tests.diagnosis.findings.test_thresholds import AROUND, found
 from tests.scenes import Scene
 from tests.scenes.client import Client
 
@@ -99,3 +103,42 @@ def test_key_that_is_not_shown_leaves_the_idle_holders(scene):
     assert "by a key that its text does not show" in note.summary
     assert f"session {holder.pid} " in note.summary
     assert f"session {running.pid} " not in "".join(note.evidence)
+
+
+ASKED = "SELECT locked FROM public.databasechangeloglock WHERE id = ?"
+
+
+@pytest.mark.parametrize(
+    ("statement", "age", "is_found"),
+    [
+        # It may be about to take the lock; it no longer asks; it has the lock; another table.
+        (ASKED, 0.5, False),
+        (ASKED, 31, False),
+        ("UPDATE public.databasechangeloglock SET locked = ?", 5, False),
+        ("SELECT locked FROM databasechangelog", 5, False),
+        (ASKED, 1, True),
+        ("SELECT locked FROM DATABASECHANGELOGLOCK WHERE id = ?", 10, True),
+    ],
+)
+def test_session_that_asks_for_a_row_that_is_a_lock(statement, age, is_found):
+    latest = LatestStatement(statement, ago(age), "pod-7", "app", pid=42)
+    notes = found(replace(AROUND, latest=(latest,)))
+    assert [note.kind for note in notes] == ["tried_lock"] * is_found
+    assert all("liquibase release-locks" in note.advice for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("statement", "is_troubled", "is_found"),
+    [
+        ("select from slot_pool for update nowait", False, False),
+        ("select from slot_pool for update", True, False),
+        ("select ? from slot_pool for update skip locked -- nowait", True, False),
+        ("select from slot_pool for update nowait", True, True),
+    ],
+)
+def test_refused_nowait_names_the_command_that_finds_the_holder(statement, is_troubled, is_found):
+    latest = LatestStatement(statement, ago(5), "scheduler", "app", is_troubled=is_troubled, pid=42)
+    notes = found(replace(AROUND, latest=(latest,)))
+    assert [note.kind for note in notes] == ["tried_lock"] * is_found
+    assert all("rows of slot_pool with NOWAIT" in note.summary for note in notes)
+    assert all("pgdoctor holders" in note.advice for note in notes)

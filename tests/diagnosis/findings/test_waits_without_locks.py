@@ -41,12 +41,18 @@ def test_a_wait_for_a_safe_snapshot_is_said(orders):
 
 
 def test_a_wait_for_a_pinned_buffer_is_said(orders):
-    orders.client("declare reading cursor for select * from orders", "fetch 1 from reading")
+    orders.client("select from pg_class")
+    reader = orders.client("declare reading cursor for select * from orders", "fetch 1 from reading")
     vacuum = orders.client(autocommit=True)
     vacuum.start("vacuum (freeze, disable_page_skipping) orders")
     orders.wait_until(lambda: "BufferPin" in vacuum.shown())
     [note] = look(orders.dsn).findings
     assert (note.kind, note.severity, note.numbers) == ("buffer_pin", "info", {"sessions": 1})
+    with observer(orders.dsn) as seen:
+        note = seen.note("buffer_pin")
+    [line] = note.evidence
+    assert line.startswith(f"may wait for session {reader.pid} of ")
+    assert f"close the cursor of {reader.pid}, or end its transaction" in note.advice
 
 
 def test_hidden_sessions_are_said(scene):
