@@ -57,6 +57,9 @@ _CLEARING = 3600.0
 #: Seconds from one round of housekeeping to the next: once a second it was a tenth of an idle agent's CPU (measured).
 _HOUSEKEEPING = 5.0
 
+#: The name under which the journal keeps the threads of chats.
+_THREADS = "notification_threads"
+
 #: What lifts a disarm.
 ARM = "pgdoctor mitigate arm"
 
@@ -154,6 +157,8 @@ class Agent:
         endpoints = Endpoints(self._monitors, exposition, webhook, self._effective_mode, self._disarm_servers)
         scrapes = RepeatedScrapes(endpoints.respond_to_scrape)
         self._server = HttpServer(endpoints.application(), access, refusals, scrapes)
+        #: As the journal has them.
+        self._threads = b"{}"
         self._writing: asyncio.Task[bool] | None = None
         self._end = asyncio.Event()
         self._stopping = False
@@ -171,6 +176,7 @@ class Agent:
         self._host = host
         self._warn_exposed()
         self._say_arming()
+        await self._take_threads()
         self._notifier.start()
         self._monitors.start(self._end.set)
         housekeeping = asyncio.create_task(self._run_housekeeping())
@@ -183,6 +189,7 @@ class Agent:
         archiving.cancel()
         self._archiver.close()
         await asyncio.gather(self._monitors.stop(_GRACE), asyncio.wait({housekeeping, serving}, timeout=_GRACE))
+        await self._keep_threads()
         await asyncio.wait({asyncio.wrap_future(self._keeper.close())}, timeout=_JOURNAL_GRACE)
         if untold := self._notifier.stop():
             log.warning("shutdown: undelivered notifications dropped", extra={"events": untold})
@@ -284,9 +291,25 @@ class Agent:
                 await self._clear_journal()
             with suppress(JournalError):
                 await self._keeper.checkpoint()
+            await self._keep_threads()
             await asyncio.sleep(_HOUSEKEEPING)
             self._lines.tell_dropped()
             memory.give_back()
+
+    async def _take_threads(self) -> None:
+        """Go on in the threads that an earlier agent began in a chat."""
+        if self._notifier.keeps_threads:
+            with suppress(JournalError):
+                threads = await self._keeper.run_work(lambda journal: journal.recall("", _THREADS))
+                if threads is not None:
+                    self._threads = threads
+                    self._notifier.take_threads(threads)
+
+    async def _keep_threads(self) -> None:
+        if self._notifier.keeps_threads and (threads := self._notifier.threads) != self._threads:
+            with suppress(JournalError):
+                await self._keeper.run_work(lambda journal: journal.remember("", _THREADS, threads))
+                self._threads = threads
 
     async def _clear_journal(self) -> None:
         """Delete what is too old, and nothing that budgets or brakes rest on; at first see whether it works."""

@@ -106,6 +106,8 @@ class ObjectFacts(msgspec.Struct, frozen=True):
     oid: int
     name: str
     schema: str = ""
+    #: Of statistics: their table; 0: it has none.
+    relation: int = 0
 
 
 class ChangedRow(msgspec.Struct, frozen=True):

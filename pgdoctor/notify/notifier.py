@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from pgdoctor.notify.endpoint import Endpoint
 from pgdoctor.notify.endpoint_files import read_endpoint
 from pgdoctor.notify.formats import load_format
 from pgdoctor.notify.min_duration_filter import MinDurationFilter
-from pgdoctor.notify.receiver import OUTCOMES, Receiver
+from pgdoctor.notify.receiver import OUTCOMES, Receiver, SavedThreads
 from pgdoctor.notify.repeat_timer import RepeatTimer
 from pgdoctor.notify.settings import Recipient
 from pgdoctor.render.notification import Notification, incident_page_link
@@ -53,6 +54,22 @@ class Notifier:
         self._receivers: dict[str, Receiver] = {}
         self._withheld = MinDurationFilter()
         self._repeats = RepeatTimer()
+        self._saved: Mapping[str, SavedThreads] = {}
+
+    @property
+    def keeps_threads(self) -> bool:
+        """A receiver replies in threads."""
+        return any(where.channel is not None for _, where in self._wanted)
+
+    @property
+    def threads(self) -> bytes:
+        """The open threads of all receivers, for `take_threads` of the next agent."""
+        return msgspec.json.encode({name: each.threads for name, each in self._receivers.items()})
+
+    def take_threads(self, body: bytes) -> None:
+        """Go on in the threads of an earlier agent; before `start`. What cannot be read is left out."""
+        with suppress(msgspec.MsgspecError, UnicodeDecodeError):
+            self._saved = msgspec.json.decode(body, type=dict[str, SavedThreads])
 
     @property
     def waiting(self) -> QueuedNotice:
@@ -74,12 +91,12 @@ class Notifier:
 
     def reconfigure(self, recipients: Sequence[Told], external_url: str | None = None) -> None:
         """Notify these receivers and no others. A receiver that stays keeps its queue."""
-        self._external_url = external_url
+        self._external_url, self._wanted = external_url, recipients
         before, self._receivers = self._receivers, {}
         for settings, where in recipients:
             receiver = before.pop(settings.name, None)
             if receiver is None:
-                receiver = Receiver(settings, where, self.outcomes)
+                receiver = Receiver(settings, where, self.outcomes, self._saved.get(settings.name))
                 receiver.start()
             else:
                 receiver.reconfigure(settings, where)

@@ -1,13 +1,18 @@
 """One receiver: a bounded queue, and a task of its own that sends what is in it, one after the other."""
 
 import asyncio
+import hashlib
 import logging
 import ssl
 import time
 from collections import deque
+from collections.abc import Mapping
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
+import msgspec
+
+from pgdoctor.escape import encode_json
 from pgdoctor.notify.circuit import Circuit
 from pgdoctor.notify.endpoint import Endpoint
 from pgdoctor.notify.format import Outgoing, Reply
@@ -36,10 +41,24 @@ class Notice(NamedTuple):
     since: float
 
 
+class SavedThreads(msgspec.Struct, frozen=True):
+    """Threads of incidents, and a digest of the channel that has them: in another one they mean nothing."""
+
+    place: str = ""
+    threads: Mapping[str, str] = {}
+
+
+def _digest_place(address: Endpoint) -> str:
+    place = encode_json([address.url, address.channel])
+    return hashlib.sha256(place).hexdigest()
+
+
 class Receiver:
     """Sends from `start` to `stop`; `outcomes` is counted up."""
 
-    def __init__(self, settings: Recipient, address: Endpoint, outcomes: dict[str, int]) -> None:
+    def __init__(
+        self, settings: Recipient, address: Endpoint, outcomes: dict[str, int], threads: SavedThreads | None = None
+    ) -> None:
         self.settings = settings
         self.address = address
         self.circuit = Circuit(settings.breaker_pause)
@@ -47,12 +66,19 @@ class Receiver:
         self._outcomes = outcomes
         #: What the receiver calls the thread of an incident.
         self._threads: dict[str, str] = {}
+        if threads is not None and threads.place == _digest_place(address):
+            self._threads = dict(threads.threads)
         self._queue: deque[Notice] = deque()
         self._sending: Notice | None = None
         self._filled = asyncio.Event()
         self._complained_at: float | None = None
         self._tls: ssl.SSLContext | None = None
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def threads(self) -> SavedThreads:
+        """The threads that are open, for the agent that comes next."""
+        return SavedThreads(_digest_place(self.address), dict(self._threads))
 
     @property
     def waiting(self) -> int:

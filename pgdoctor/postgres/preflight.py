@@ -76,6 +76,7 @@ async def fetch_catalog(
         ),
     )
     first = {oid for oids in named.values() for oid in oids}
+    first |= {each.relation for each in objects if each.relation}
     first |= {oid for each in types for oid in (each.relation, *each.tables) if oid}
     oids, ties, is_cut = await _follow_ties(connection, first)
     relations = _read_rows(RelationFacts, await connection.fetch("preflight_relations", oids=sorted(oids)))

@@ -1,5 +1,6 @@
 """One statement or action under judgement, with all that rules ask about it."""
 
+import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import msgspec
 
 from pgdoctor.model.preflight import Catalog, RelationFacts
 from pgdoctor.preflight.form_match import Match, read_relations
-from pgdoctor.sqltext.lexer import Token, word_set
+from pgdoctor.sqltext.lexer import Sort, Token, word_set
 from pgdoctor.sqltext.token_stream import TokenStream
 
 
@@ -112,6 +113,20 @@ class StatementCase(NamedTuple):
                     parts.insert(0, stream[index].value)
                 yield tuple(parts)
 
+    def named_in_calls(self) -> Iterator[str]:
+        """The sequences that `nextval()` and its like name in a literal; none where it is no plain name."""
+        stream = self.sentence.stream
+        for index in range(self.start, self.end):
+            literal = stream[index + 2]
+            if (
+                stream[index].is_any(_SEQUENCE_CALLS)
+                and stream[index + 1].is_symbol("(")
+                and literal.sort is Sort.STRING
+            ):
+                found = _PLAIN_NAME.fullmatch(self.sentence.text, literal.start, literal.end)
+                if found is not None:
+                    yield found[1].lower()
+
     def find(self, name: str) -> tuple[RelationFacts, ...]:
         """The relations that are meant by a name; none where it is new, or there is no server."""
         name = self.script.renamed.get(name, name)
@@ -135,6 +150,9 @@ class StatementCase(NamedTuple):
                     found[table] = constraint.kind
         return found
 
+
+_SEQUENCE_CALLS = word_set("nextval setval currval")
+_PLAIN_NAME = re.compile(r"'((?:[A-Za-z_][A-Za-z0-9_]*\.)?[A-Za-z_][A-Za-z0-9_]*)'")
 
 #: Words in front of brackets that are no calls.
 _NO_CALLS = word_set(

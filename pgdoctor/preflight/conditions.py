@@ -350,6 +350,8 @@ CONDITIONS: dict[str, Callable[[StatementCase], bool | None]] = {
         or any(token.is_word("update") and not last.is_word("for", "key") for last, token in pairwise(case.tokens))
     ),
     "knows_advisory_key": _knows_advisory_key,
+    "draws_number": lambda case: case.has_word("nextval", "setval", "currval"),
+    "includes_defaults": lambda case: case.has_words("including", "all") or case.has_words("including", "defaults"),
     "may_update": lambda case: case.has_words("do", "update"),
     "selects_into": lambda case: case.has_word("into"),
     "has_no_data": lambda case: case.has_words("no", "data"),

@@ -98,6 +98,7 @@ def mentioned_names(parts: Sequence[ScriptPart]) -> tuple[frozenset[str], frozen
         if part.problem is None:
             case = _whole(part, None, NEWEST, Script())
             names.update(case.mentioned())
+            names.update(case.named_in_calls())
             functions.update(parts[-1] for parts in case.called())
             # A table with its columns looks as a call does.
             functions_as_names = {".".join(parts) for parts in _bracketed(case)}

@@ -186,7 +186,8 @@ def _owned(case: StatementCase, _: Catalog) -> _Found:
 
 def _locked(case: StatementCase, catalog: Catalog) -> _Found:
     """Partitions and children, and what is behind views: LOCK TABLE locks them, and a change of rows reaches them."""
-    return _with_children(catalog, tuple(_behind_views(catalog, _family(case, catalog))))
+    found = tuple(_behind_views(catalog, _family(case, catalog)))
+    return iter(found) if case.is_only else _with_children(catalog, found)
 
 
 def _waited(case: StatementCase, catalog: Catalog) -> _Found:
@@ -240,6 +241,11 @@ def _published(case: StatementCase, catalog: Catalog) -> _Found:
         yield from (oid,) if catalog.relations[oid].kind == "p" else _with_children(catalog, (oid,))
 
 
+def _literal_sequences(case: StatementCase, _: Catalog) -> _Found:
+    """The sequences whose names stand in literals: `nextval('seq')`."""
+    return (facts.oid for name in case.named_in_calls() for facts in case.find(name) if facts.kind == "S")
+
+
 def _parents(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.match.names.get("parent", ()) for facts in case.find(name))
 
@@ -280,6 +286,7 @@ BASES: dict[str, Callable[[StatementCase, Catalog], _Found]] = {
     "sequence_owner": _sequence_owner,
     "read_sequences": _read_sequences,
     "parent": _parents,
+    "literal_sequences": _literal_sequences,
     "triggered": _with_parts(_behind_word("on")),
     "ruled": _behind_word("to"),
     "sourced": _behind_word("from"),

@@ -257,6 +257,33 @@ def test_slack_bot_replies_in_a_thread_until_the_end() -> None:
     assert "thread_ts" not in again
 
 
+@pytest.mark.parametrize(("channel", "goes_on"), [("#dba", True), ("#other", False)])
+def test_slack_thread_goes_on_after_a_restart_in_the_same_channel(channel: str, goes_on: bool) -> None:
+    name, make, secrets = RECEIVERS["slack bot"]
+
+    async def run(there: StrictReceiver, channel: str, kind: str, threads: bytes) -> bytes:
+        settings = Recipient("a", there.url, format=name, service="checkout")
+        notifier = Notifier([(settings, Endpoint(there.url, **{**secrets, "channel": channel}))])
+        assert notifier.keeps_threads
+        notifier.take_threads(threads)
+        notifier.start()
+        notifier.queue_event(event(kind), describe_event(event(kind), seen("checkout"), 1), "shop")
+        async with asyncio.timeout(60):
+            while notifier.waiting.events:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        notifier.stop()
+        return notifier.threads
+
+    with make() as there:
+        for garbage in (b"", b"{", b"[1]", b'{"a": 3}', b"\xff"):
+            asyncio.run(run(there, "#third", "started", garbage))
+        threads = asyncio.run(run(there, "#dba", "started", b"{}"))
+        asyncio.run(run(there, channel, "class_changed", threads))
+        *_, started, changed = there.bodies
+    assert "thread_ts" not in started
+    assert ("thread_ts" in changed) is goes_on
+
+
 def test_opsgenie_alert_is_raised_and_closed_by_the_incident() -> None:
     with Opsgenie() as there:
         asyncio.run(course_with_signal(there))

@@ -474,3 +474,10 @@ create publication p6 for table parent_i
 alter publication pub add table child_i, events
 alter table orders set (autovacuum_enabled = false), alter column v set not null
 alter table orders alter column v set statistics 100, set (toast.autovacuum_enabled = false)
+alter table orders alter column v set default nextval('free_seq')
+alter table orders add column x int default nextval('public.free_seq')
+create table fresh (like lines including all)
+create table fresh (id int default nextval('free_seq'))
+select nextval('free_seq')
+lock only parent_i in share mode
+update only parent_i set v = 2 where id = 1

@@ -48,6 +48,7 @@ ACTIONS: tuple[LockRule, ...] = (
     LockRule(
         _ADD_COLUMN, when="unreadable_column", work="unknown", locks="family AE", note="The column cannot be read."
     ),
+    LockRule(_ADD_COLUMN, locks="literal_sequences RE", when="draws_number", goes_on=True),
     LockRule(_ADD_COLUMN, locks=f"{_KEY}", when="adds_reference", goes_on=True, safe=_NOT_VALID),
     LockRule(_ADD_COLUMN, locks="key_index AS", when="adds_reference", goes_on=True, since=15),
     LockRule(
@@ -89,7 +90,7 @@ ACTIONS: tuple[LockRule, ...] = (
         "column_views AE; column_views.views AE; column_views.indexes AE",
         note=_BREAKS,
     ),
-    LockRule("alter [column] {column} set default ...", locks="family AE"),
+    LockRule("alter [column] {column} set default ...", locks="family AE; literal_sequences AS"),
     LockRule("alter [column] {column} drop default", locks="family AE"),
     LockRule("alter [column] {column} drop not null", locks="family AE"),
     LockRule("alter [column] {column} drop expression [if exists]", locks="family AE"),

@@ -41,7 +41,14 @@ STATEMENTS: tuple[LockRule, ...] = (
     LockRule(
         f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
         "[on commit drop|delete|preserve] [rows] [tablespace {place}]",
-        locks="other SRE; liked AS; inherited SUE",
+        locks="liked.sequences AS",
+        when="includes_defaults",
+        goes_on=True,
+    ),
+    LockRule(
+        f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
+        "[on commit drop|delete|preserve] [rows] [tablespace {place}]",
+        locks="other SRE; liked AS; inherited SUE; literal_sequences AS",
         leaves="created",
     ),
     LockRule(f"{_CREATE_TABLE} of {{type:r}} ...", leaves="created", locks="other SRE; type_relation AS"),
