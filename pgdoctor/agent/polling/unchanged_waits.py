@@ -5,7 +5,7 @@ most incidents nothing changes from one second to the next.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import msgspec
 from msgspec.structs import replace
@@ -66,18 +66,14 @@ def age_figures(found: Figures, seconds: float) -> Figures:
 
 
 def _list_counted(diagnosis: Diagnosis, threshold: float) -> frozenset[int]:
-    """The sessions that the gate has counted as waiting."""
+    """The sessions that the gate has counted as waiting; those that began after it are young."""
     at, least = diagnosis.captured_at, timedelta(seconds=threshold)
     sessions = diagnosis.snapshot.sessions.values()
     return frozenset(
         session.pid
         for session in sessions
-        if session.wait_event_type == "Lock" and not _is_young(session.query_start, at, least)
+        if session.wait_event_type == "Lock" and (session.query_start is None or session.query_start <= at - least)
     )
-
-
-def _is_young(began: datetime | None, at: datetime, least: timedelta) -> bool:
-    return began is not None and at - least < began <= at
 
 
 def _list_watched(diagnosis: Diagnosis, waiters: frozenset[int], threshold: float) -> frozenset[int] | None:
