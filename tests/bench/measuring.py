@@ -1,6 +1,7 @@
 """Stopwatches: CPU of processes and backends, memory, an agent and its scrapers."""
 
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -67,6 +68,12 @@ def _lives(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
+def find_free_port() -> int:
+    """A port of the loopback address on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 def backends(dsn: str, application: str) -> list[int]:
     """PIDs of the sessions of an application."""
     with psycopg.connect(dsn, autocommit=True) as connection:
@@ -81,12 +88,13 @@ class MeasuredAgent:
         self,
         dsn: str,
         *options: str,
-        port: int = 29899,
+        port: int | None = None,
         environment: Mapping[str, str] | None = None,
         ready: Callable[[Mapping[str, float]], bool] = lambda metrics: metrics["pgdoctor_up"] == 1,
     ) -> None:
         self._dsn = dsn
         self._ready = ready
+        port = port or find_free_port()
         self.url = f"http://127.0.0.1:{port}"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "pgdoctor", "agent", "--listen", f"127.0.0.1:{port}", *options],

@@ -19,7 +19,17 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from pgdoctor.demo.throwaway_server import ThrowawayServer
-from tests.bench.measuring import MeasuredAgent, Scraping, Usage, backends, ending, host_memory_mb, memory_mb, show
+from tests.bench.measuring import (
+    MeasuredAgent,
+    Scraping,
+    Usage,
+    backends,
+    ending,
+    find_free_port,
+    host_memory_mb,
+    memory_mb,
+    show,
+)
 
 CLIENTS = 16
 SCALE = 20
@@ -28,7 +38,7 @@ PAIRS = 10
 SLICE_SECONDS = 6
 
 EXPORTER = "prometheus-postgres-exporter"
-_EXPORTER_PORT = 29187
+_EXPORTER_PORT = find_free_port()
 EXPORTER_URL = f"http://127.0.0.1:{_EXPORTER_PORT}/metrics"
 
 
