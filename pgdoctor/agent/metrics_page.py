@@ -28,8 +28,8 @@ from pgdoctor.render.notification import page_link
 
 _OPEN_METRICS_VERSIONS = ("", "1.0.0")
 
-#: Seconds for which the process is not looked at again: that costs half as much as all else of an unchanged page.
-_PROCESS_AGE = 1.0
+#: Seconds for which the process is not looked at again: that costs as much as all else of an unchanged page (measured).
+_PROCESS_AGE = 5.0
 
 #: The quickest: of a page so repetitive the slowest makes it a fifth smaller, for five times the CPU (measured).
 _COMPRESSION = 1
