@@ -7,7 +7,7 @@ tool behind a migration may not be known again where nothing but a comment gave 
 import zlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from types import NoneType
 from typing import Any
 
@@ -76,6 +76,9 @@ class StoredSnapshot(msgspec.Struct, frozen=True):
     judged: tuple[StoredVerdict, ...]
 
 
+#: Characters of a statement whose outline is remembered: of all of them 2 MB at the very most.
+_LONGEST_REMEMBERED = 1_024
+
 #: What has no statement in it, and is most of a snapshot.
 _PLAIN = (Lock, str, int, float, datetime, NoneType)
 
@@ -87,7 +90,7 @@ def pack_diagnosis(diagnosis: Diagnosis) -> bytes:
     """What to keep of a diagnosis, in at most MOST_BYTES."""
     kept = StoredSnapshot(
         # Those who wait for the same row often say the same.
-        snapshot=_without_values(diagnosis.snapshot, cache(outline_statement)),
+        snapshot=_without_values(diagnosis.snapshot, cache(_outline)),
         blocked=diagnosis.blocked_sessions,
         waits=diagnosis.graph.wait_count,
         judged=tuple(map(StoredVerdict.of, diagnosis.blockers[:_MOST_JUDGED])),
@@ -98,6 +101,14 @@ def pack_diagnosis(diagnosis: Diagnosis) -> bytes:
             break
         packed = pack_stored(replace(kept, snapshot=_keep_fewer(kept.snapshot, diagnosis, most)))
     return packed
+
+
+def _outline(text: str) -> str:
+    return _outline_short(text) if len(text) <= _LONGEST_REMEMBERED else outline_statement(text)
+
+
+#: The next snapshot of an incident has the same statements.
+_outline_short = lru_cache(maxsize=1_024)(outline_statement)
 
 
 def unpack_snapshot(body: bytes) -> StoredSnapshot:

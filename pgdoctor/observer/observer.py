@@ -4,7 +4,7 @@ The judging stays pure: the remembered facts become part of the snapshot.
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec.structs import replace
 
@@ -52,7 +52,7 @@ class Observer:
     def add_gate(self, waiting: Iterable[Statement], at: datetime) -> tuple[float, ...]:
         """Remember which statements wait at a gate poll; for how many seconds each has been blocked at least."""
         self._blocked_since = blocked_since.add_waiting_statements(self._blocked_since, waiting, at)
-        return tuple((at - since) / timedelta(seconds=1) for since in self._blocked_since.values())
+        return tuple([(at - since).total_seconds() for since in self._blocked_since.values()])
 
     def diagnose_snapshot(self, snapshot: Snapshot) -> Diagnosis:
         """The diagnosis of the next poll."""
