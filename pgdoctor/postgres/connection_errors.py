@@ -73,7 +73,7 @@ def build_hanging_error(deadline: float, target: ConnectionTarget) -> Unreachabl
     """The error of a server that accepts connections but completes no login."""
     return Unreachable(
         f"{target} failed: the server accepts the connection, but the login does not end within {deadline:g} s: a "
-        "session may hold a lock on a catalog that each login reads (pg_authid, pg_database)",
+        "session may hold a lock on a catalog that each login reads (pg_authid, pg_database), or a login trigger runs",
         "login_hangs",
     )
 
