@@ -17,7 +17,7 @@ _WHAT_TO_DO = {
     "not_permitted": "The role may not connect: grant CONNECT on the database, or LOGIN.",
     "unsupported": "Upgrade the server, or remove it from the configuration.",
     "login_hangs": "An open session, or an agent that was connected before (/diagnosis), shows the holder of a lock on "
-    "a system catalog. If there is none, check the authentication service (LDAP, PAM, Kerberos).",
+    "a system catalog. If there is none, check login triggers and the authentication service (LDAP, PAM, Kerberos).",
     "timeout": "The server accepts connections, but does not answer: check the machine (disk, memory, CPU, network).",
     "error": "Check the server's log.",
 }
