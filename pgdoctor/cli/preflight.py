@@ -12,7 +12,7 @@ from pgdoctor.cli._options import DEADLINE, run_coroutine, show_literals_option
 from pgdoctor.cli._output import screen_width, wide_option, write_json
 from pgdoctor.cli._script_file import ScriptText, read_script
 from pgdoctor.errors import UsageError
-from pgdoctor.preflight.judge import NEWEST, Judged, Settings, judge_script, keeps_out, mentioned_names
+from pgdoctor.preflight.judge import NEWEST, Judged, Settings, emptied_schemas, judge_script, keeps_out, mentioned_names
 from pgdoctor.preflight.migration_file import MigrationFile, read_migration
 from pgdoctor.preflight.obstacles import changed_rows, needed_keys, needed_oids
 from pgdoctor.preflight.script import ScriptPart, split_script
@@ -200,7 +200,12 @@ async def _prepare(
     parts = tuple(split_script(text.text))
     names, functions = mentioned_names(parts)
     catalog = await fetch_catalog(
-        connection, names, functions, path=find_search_path(parts), with_checks="attach" in text.text.lower()
+        connection,
+        names,
+        functions,
+        path=find_search_path(parts),
+        with_checks="attach" in text.text.lower(),
+        schemas=emptied_schemas(parts),
     )
     version = connection.version_num // 10_000
     judged = judge_script(parts, catalog, version, settings)

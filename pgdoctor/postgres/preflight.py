@@ -61,14 +61,16 @@ async def fetch_catalog(
     *,
     path: Sequence[str] | None = None,
     with_checks: bool = False,
+    schemas: Collection[str] = (),
 ) -> Catalog:
     """What the server knows of the relations, types and functions that a script may name. Raises ServerError.
 
     `names`: as written, parts joined by dots. `path`: the search path that the script sets itself.
+    `schemas`: those of which all relations are read.
     """
-    schemas = [connection.user if each == "$user" else each for each in path or await _fetch_path(connection)]
-    named = await _resolve_names(connection, sorted(names)[:MOST_NAMES], schemas)
-    objects = await _fetch_objects(connection, {*names, *functions, *schemas})
+    searched = [connection.user if each == "$user" else each for each in path or await _fetch_path(connection)]
+    named = await _resolve_names(connection, sorted(names)[:MOST_NAMES], searched)
+    objects = await _fetch_objects(connection, {*names, *functions, *searched, *schemas})
     types = _read_rows(
         TypeFacts,
         await connection.fetch(
@@ -78,6 +80,9 @@ async def fetch_catalog(
     first = {oid for oids in named.values() for oid in oids}
     first |= {each.relation for each in objects if each.relation}
     first |= {oid for each in types for oid in (each.relation, *each.tables) if oid}
+    if schemas:
+        members = await connection.fetch("preflight_members", schemas=sorted(schemas), most=_MOST_ROWS)
+        first |= {row.oid for row in members}
     oids, ties, is_cut = await _follow_ties(connection, first)
     relations = _read_rows(RelationFacts, await connection.fetch("preflight_relations", oids=sorted(oids)))
     tables = sorted(each.oid for each in relations if each.kind in _WITH_COLUMNS)
@@ -94,7 +99,7 @@ async def fetch_catalog(
             FunctionFacts, await connection.fetch("preflight_functions", names=sorted(functions)[:MOST_NAMES])
         ),
         objects=objects,
-        path=tuple(each for each in schemas if any((found.kind, found.name) == ("schema", each) for found in objects)),
+        path=tuple(each for each in searched if any((found.kind, found.name) == ("schema", each) for found in objects)),
         checks=await _fetch_checks(connection, tables) if with_checks else {},
         is_cut=is_cut,
     )

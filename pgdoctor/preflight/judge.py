@@ -106,6 +106,17 @@ def mentioned_names(parts: Sequence[ScriptPart]) -> tuple[frozenset[str], frozen
     return frozenset(names), frozenset(functions)
 
 
+def emptied_schemas(parts: Sequence[ScriptPart]) -> frozenset[str]:
+    """The schemas of which statements reach all relations."""
+    found: set[str] = set()
+    for part in parts:
+        stream = part.sentence.stream
+        for form in ("drop schema [if exists] {schemas:l} cascade", "reindex [()] schema {schemas:l}"):
+            match = match_form(form, stream, 0, len(stream.tokens))
+            found.update(match.names.get("schemas", ()) if match else ())
+    return frozenset(found)
+
+
 class _Saved(NamedTuple):
     """What ROLLBACK goes back to: `savepoint` empty: the beginning of the transaction."""
 

@@ -46,7 +46,7 @@ def find_objects(objects: str, case: StatementCase) -> Iterator[NeededObject]:
 
 def _of_kind(kind: str) -> Callable[[StatementCase], _Found]:
     def find(case: StatementCase) -> _Found:
-        names = case.match.names.get(kind) or tuple(_names_on_level(case))
+        names = case.match.names.get(kind) or case.match.names.get(f"{kind}s") or tuple(_names_on_level(case))
         for name in dict.fromkeys(names):
             yield from _look_up(case, kind, name)
 

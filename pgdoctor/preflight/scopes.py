@@ -246,6 +246,12 @@ def _literal_sequences(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.named_in_calls() for facts in case.find(name) if facts.kind == "S")
 
 
+def _members(case: StatementCase, catalog: Catalog) -> _Found:
+    """All relations of the named schemas but indexes, which are those of tables."""
+    schemas = case.match.names.get("schemas", ())
+    return (oid for oid, facts in catalog.relations.items() if facts.schema in schemas and facts.kind in _READABLE)
+
+
 def _parents(case: StatementCase, _: Catalog) -> _Found:
     return (facts.oid for name in case.match.names.get("parent", ()) for facts in case.find(name))
 
@@ -286,6 +292,7 @@ BASES: dict[str, Callable[[StatementCase, Catalog], _Found]] = {
     "sequence_owner": _sequence_owner,
     "read_sequences": _read_sequences,
     "parent": _parents,
+    "members": _members,
     "literal_sequences": _literal_sequences,
     "triggered": _with_parts(_behind_word("on")),
     "ruled": _behind_word("to"),

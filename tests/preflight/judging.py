@@ -13,7 +13,7 @@ from pgdoctor.model.preflight import Catalog
 from pgdoctor.postgres.connection import Connection
 from pgdoctor.postgres.preflight import fetch_catalog
 from pgdoctor.preflight.effect import telling_modes
-from pgdoctor.preflight.judge import Judged, Settings, judge_script, mentioned_names
+from pgdoctor.preflight.judge import Judged, Settings, emptied_schemas, judge_script, mentioned_names
 from pgdoctor.preflight.script import split_script
 from tests.scenes import Scene
 
@@ -83,10 +83,11 @@ def fetch(dsn: str, scripts: Iterable[str]) -> tuple[Catalog, int]:
     """The catalog for these scripts, and the server's major version."""
     parts = [part for script in scripts for part in split_script(script)]
     names, functions = mentioned_names(parts)
+    schemas = emptied_schemas(parts)
 
     async def ask() -> tuple[Catalog, int]:
         async with await Connection.open(dsn, 20) as connection:
-            catalog = await fetch_catalog(connection, names, functions, with_checks=True)
+            catalog = await fetch_catalog(connection, names, functions, with_checks=True, schemas=schemas)
             return catalog, connection.version_num // 10_000
 
     return asyncio.run(ask())

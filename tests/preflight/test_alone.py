@@ -24,6 +24,7 @@ CASES = [
     ("reindex (concurrently) index orders_status", "update orders set body = 'x' where id = 1"),
     ("reindex (verbose, concurrently true) table orders", "update orders set body = 'x' where id = 1"),
     ("alter table events detach partition events_1 concurrently", "lock table events_1 in share update exclusive mode"),
+    ("reindex schema side", "select from side.far where id = 1"),
     ("vacuum notes", "lock table notes in share update exclusive mode"),
     ("vacuum full notes", "select from notes"),
     ("vacuum (full) notes", "select from notes"),

@@ -91,6 +91,16 @@ STATEMENTS: tuple[LockRule, ...] = (
     _TABLE_BESIDE,
     _TABLE_BESIDE._replace(form="reindex () table {table:r}", when="is_concurrent"),
     LockRule(
+        "reindex [()] schema {schemas:l}",
+        locks="members.stored S; members.indexes AE; members.toast S; members.toast.indexes AE",
+        work="build",
+        works_on="members.stored",
+        is_alone=True,
+        is_at_most=True,
+        safe="REINDEX SCHEMA CONCURRENTLY <schema>;",
+        note="Each table is reindexed in a transaction of its own.",
+    ),
+    LockRule(
         "reindex [()] index {index:r}",
         locks="index.children AE; index.children.owner S",
         work="build",

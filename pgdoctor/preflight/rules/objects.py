@@ -135,6 +135,15 @@ STATEMENTS: tuple[LockRule, ...] = (
     LockRule("create schema authorization {role}"),
     LockRule("alter schema {schema} rename|owner to {new}", objects="schema ROW"),
     LockRule("drop schema [if exists] {schema} [restrict]", objects="schema AE; schema ROW"),
+    LockRule(
+        "drop schema [if exists] {schemas:l} cascade",
+        locks="members AE; members.indexes AE; members.toast AE; members.toast.indexes AE; members.referenced AE; "
+        "members.referencing AE; members.views AE; members.views.indexes AE; members.sequences AE",
+        objects="schema AE; schema ROW",
+        work="unknown",
+        is_at_most=True,
+        note="It drops all that is in the schema, and in other schemas what uses its types and functions.",
+    ),
     LockRule("create role|user|group ..."),
     LockRule("alter role|user|group {role} ...", objects="role ROW"),
     LockRule("drop role|user|group ...", objects="role AE; role ROW"),
