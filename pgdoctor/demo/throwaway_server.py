@@ -67,7 +67,7 @@ class ThrowawayServer:
         with ThrowawayServer(max_connections=20, settings={"track_activity_query_size": 1024}) as server:
             psycopg.connect(server.dsn)
 
-    `halt` and `start`, or `restart`, keep data and port. With `keep`, the end of the block leaves it running;
+    `halt` and `start` keep data and port. With `keep`, the end of the block leaves it running;
     in every other case it goes when this process does, whatever ends that. Not for use by several threads.
     """
 
@@ -160,13 +160,8 @@ class ThrowawayServer:
             self.stop("immediate")
             raise
 
-    def restart(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop and start on the same port with the same data; `immediate` makes it a crash, with recovery."""
-        self.halt(mode)
-        self.start()
-
     def halt(self, mode: Literal["fast", "immediate"] = "fast") -> None:
-        """Stop the server, and keep its data and its port for the next `start`."""
+        """Stop the server, and keep its data and its port for the next `start`; `immediate` makes it a crash."""
         process, self._process = self._process, None
         if process is None:
             return

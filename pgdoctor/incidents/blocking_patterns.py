@@ -113,11 +113,6 @@ class _Sum(msgspec.Struct):
     waiting: dict[Side, float] = msgspec.field(default_factory=dict)
 
 
-def find_patterns(histories: Iterable[IncidentHistory]) -> list[BlockingPattern]:
-    """The patterns of incidents in the order of their beginning; the most blocked time first."""
-    return add_up_shares((history.last, share) for history in histories for share in share_out(history))
-
-
 def add_up_shares(shares: Iterable[tuple[IncidentRecord, BlockerShare]]) -> list[BlockingPattern]:
     """The patterns of shares of incidents; the most blocked time first."""
     sums: dict[BlockingSide, _Sum] = {}

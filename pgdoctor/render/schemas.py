@@ -77,12 +77,6 @@ OUTPUTS: Mapping[str, JsonOutput] = {
 }
 
 
-def make_schema(name: str) -> Mapping[str, Any]:
-    """The schema of an output by its name, as a JSON reader has it; raises KeyError."""
-    made: Mapping[str, Any] = msgspec.json.decode(schema_to_json(name))
-    return made
-
-
 def schema_to_json(name: str) -> str:
     """The schema as indented JSON text with a line end; raises KeyError."""
     output = OUTPUTS[name]

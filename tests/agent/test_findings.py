@@ -74,7 +74,8 @@ def test_restart_of_the_server_is_a_change(own_server, agent):
         watching = agent(server.dsn)
         # The first time the surroundings are read it is unknown what was there before.
         wait_until(lambda: watching.get("/").text.count("of <bdi>"), 20)
-    server.restart()
+    server.halt()
+    server.start()
     watching.wait_for("up", 0)
     watching.wait_for("up", 1)
     with Scene(server.dsn) as scene:

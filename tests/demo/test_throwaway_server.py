@@ -88,7 +88,8 @@ def test_a_restart_keeps_port_and_data(own_server, mode):
     with psycopg.connect(server.dsn, autocommit=True) as connection:
         connection.execute("create table kept as select 42 as answer")
     before = server.dsn, server.pid
-    server.restart(mode)
+    server.halt(mode)
+    server.start()
     assert server.dsn == before[0]
     assert server.pid != before[1]
     with psycopg.connect(server.dsn) as connection:

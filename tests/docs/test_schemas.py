@@ -16,7 +16,7 @@ from pgdoctor.incidents.incident_log import KIND
 from pgdoctor.incidents.snapshot_archive import pack_diagnosis
 from pgdoctor.journal.store import Journal
 from pgdoctor.mitigation import rehearsal
-from pgdoctor.render.schemas import OUTPUTS, make_schema
+from pgdoctor.render.schemas import OUTPUTS, schema_to_json
 from tests.agent.conftest import agent, lone_agent
 from tests.agent.running import RunningAgent
 from tests.cli.conftest import RULES, holder, rules, waiter
@@ -32,7 +32,7 @@ __all__ = ["agent", "holder", "lone_agent", "rules", "waiter"]
 
 def check(name: str, text: str) -> Any:
     """The value of a JSON text, which is valid; all its fields are named in the schema."""
-    value, schema = json.loads(text), make_schema(name)
+    value, schema = json.loads(text), json.loads(schema_to_json(name))
     jsonschema.Draft202012Validator(schema).validate(value)
     strict = json.loads(json.dumps(schema))
     for definition in strict.get("$defs", {}).values():
@@ -54,8 +54,8 @@ def test_no_other_file_is_beside_them() -> None:
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_schema_is_a_schema(name: str) -> None:
-    jsonschema.Draft202012Validator.check_schema(make_schema(name))
-    assert json.loads(pgdoctor("schema", name).stdout) == make_schema(name)
+    jsonschema.Draft202012Validator.check_schema(json.loads(schema_to_json(name)))
+    assert pgdoctor("schema", name).stdout == schema_to_json(name)
 
 
 def test_unknown_schema_names_those_that_there_are() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pgdoctor.diagnosis.diagnose import diagnose
-from pgdoctor.incidents.blocking_patterns import BlockingPattern, IncidentHistory, find_patterns
+from pgdoctor.incidents.blocking_patterns import BlockingPattern, IncidentHistory, add_up_shares, share_out
 from pgdoctor.incidents.incident_log import IncidentRecord
 from pgdoctor.incidents.snapshot_archive import StoredSnapshot, pack_diagnosis, unpack_snapshot
 from pgdoctor.model.snapshot import Session, Snapshot
@@ -64,7 +64,7 @@ def stored(*sessions: Session) -> StoredSnapshot:
 
 
 def patterns(*histories: IncidentHistory) -> list[BlockingPattern]:
-    return find_patterns(histories)
+    return add_up_shares((history.last, share) for history in histories for share in share_out(history))
 
 
 def test_incidents_with_the_same_blocker_are_one_pattern():
@@ -163,7 +163,7 @@ def test_no_blocked_second_is_counted_twice(cases: Iterable[tuple[object, float]
         for number, (case, seconds) in enumerate(cases)
     ]
     total = sum(each.last.blocked_seconds for each in histories)
-    found = find_patterns(histories)
+    found = patterns(*histories)
     assert sum(each.blocked_seconds for each in found) <= total * 1.0001 + 0.01
     assert all(sum(side.blocked_seconds for side in each.waiting) <= each.blocked_seconds + 0.01 for each in found)
 
