@@ -23,8 +23,8 @@ from tests.standby import promote, standby_of
 #: All of it together takes many seconds.
 pytestmark = pytest.mark.long
 
-#: Two intervals and the deadline of these agents are 1.4 s; the machine may be busy.
-RIGHT_WITHIN = 5.0
+#: Two intervals and the deadline of these agents are 1.4 s; a busy machine takes many times as long.
+RIGHT_WITHIN = 20.0
 
 
 def test_the_postmaster_killed(own_server, agent):

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.agent.running import RunningAgent
+from tests.agent.running import SOON, RunningAgent
 from tests.notify.receiving import BAD, Receiving, answer, hang, nobody
 from tests.scenes.client import wait_until
 
@@ -148,7 +148,7 @@ def test_bad_receivers_hold_up_neither_polls_nor_others_nor_the_end(scene, agent
         assert watching.get("/health").status_code == 200
         seconds, status = watching.end()
         assert status == 0
-        assert seconds < 5
+        assert seconds < SOON
         assert any(line["event"] == "shutdown: undelivered notifications dropped" for line in watching.lines)
         for each in bad:
             each.__exit__()

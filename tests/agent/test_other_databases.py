@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.agent.running import RunningAgent
+from tests.agent.running import SOON, RunningAgent
 from tests.postgres.test_other_databases import OWN, SCAN, Elsewhere
 from tests.scenes import Client, Scene
 from tests.scenes.client import wait_until
@@ -46,6 +46,6 @@ def test_an_agent_that_ends_leaves_no_connection(scene: Scene, agent: Callable[.
     wait_until(lambda: blocker_of(running, holder).get("relation") == "public.orders", 15)
     seconds, status = running.end()
     assert status == 0
-    assert seconds < 5
+    assert seconds < SOON
     wait_until(lambda: scene.admin.execute(OWN, [billing.name]).fetchone() == (0,))
     assert not [line for line in running.lines if line["level"] in ("error", "critical")], running.said
