@@ -15,7 +15,7 @@ from pgdoctor.formatting import format_count, format_size
 from pgdoctor.incidents.export_file import IncidentFile, StoredIncident, encode_export
 from pgdoctor.journal.store import Journal
 
-_force_option = click.option("--force", is_flag=True, help="Replace a file that is there.")
+_force_option = click.option("--force", is_flag=True, help="Replace an existing file.")
 
 
 @click.command("export")

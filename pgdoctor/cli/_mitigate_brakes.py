@@ -120,7 +120,7 @@ def approve(config: str | None, dsn: str, decision: str, by: str, yes: bool) -> 
 
     `pgdoctor mitigate` shows the ID. All guards judge the decision again at the next poll of the agent or of
     mitigate --execute. The approval expires after approval_ttl. The ID of an assistant's proposal begins with p-: it
-    is judged by all guards, and the signal is sent at once. Exit status 1: it was not sent, or had no effect.
+    is judged by all guards, and the signal is sent at once. Exit status 1: the signal was not sent, or had no effect.
     """
     if decision.startswith(PREFIX):
         return approve_proposal(config, dsn, decision, by, yes=yes)

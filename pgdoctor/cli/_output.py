@@ -31,7 +31,7 @@ _COLOURS: dict[str, dict[str, Any]] = {
 
 def wide_option(function: F) -> F:
     """`--wide`: no line is wrapped or cut, on a terminal too."""
-    return click.option("--wide", is_flag=True, help="Wrap and cut no line, as in a pipe or a file.")(function)
+    return click.option("--wide", is_flag=True, help="Do not wrap or cut lines, as in a pipe or a file.")(function)
 
 
 def screen_width(*, wide: bool = False) -> int | None:

@@ -30,7 +30,7 @@ _MOST_TEXT = 1_000
 @click.command()
 @config_option
 @dsn_option
-@click.option("--all", "is_all", is_flag=True, help="Show those of the last day that are answered or expired, too.")
+@click.option("--all", "is_all", is_flag=True, help="Also show answered and expired proposals of the last day.")
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
 def proposals(config: str | None, dsn: str, is_all: bool, form: str) -> None:
     """List the signals that assistants have proposed.

@@ -50,7 +50,7 @@ def _read_file(path: str) -> ScriptText:
     try:
         # Not a device or a pipe that never ends.
         if not Path(path).is_file():
-            raise UsageError(f"{name} is no file")
+            raise UsageError(f"{name} is not a file")
         if Path(path).stat().st_size > MOST_BYTES:
             raise UsageError(f"{name} is larger than {MOST_BYTES >> 20} MB: give the migration alone")
         body = Path(path).read_bytes()

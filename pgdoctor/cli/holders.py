@@ -59,9 +59,9 @@ def command(
 ) -> None:
     """Show who holds or awaits a lock, even if no session waits.
 
-    RELATION is a table with its indexes and partitions, or an index; PID gives all locks of a session. Nothing says
-    when a lock was granted, so the time that it is held is given as bounds. Without both, the command shows how full
-    the lock table is, and the sessions with the most locks.
+    RELATION is a table with its indexes and partitions, or an index; PID gives all locks of a session. The server does
+    not record when a lock was granted, so the command shows bounds of its age. Without RELATION and PID, the command
+    shows how full the lock table is, and the sessions with the most locks.
     """
     if target is None and advisory is None:
         _print_lock_table(run_coroutine(_ask_lock_table(dsn)), form)

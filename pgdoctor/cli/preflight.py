@@ -78,9 +78,9 @@ def _size(_: click.Context, parameter: click.Parameter, text: str) -> int:
     default="10MB",
     show_default=True,
     callback=_size,
-    help="Tables up to this size count as instant.",
+    help="Scans and rewrites of tables up to this size count as instant.",
 )
-@click.option("--allow-dangerous", is_flag=True, help="Exit with 0 though a statement blocks clients while it works.")
+@click.option("--allow-dangerous", is_flag=True, help="Exit with 0 even if a statement blocks clients while it runs.")
 @click.option("--watch", is_flag=True, help="Wait until no session blocks the script.")
 @click.option(
     "--timeout", metavar="TIME", callback=_duration, help="With --watch: give up after this time, such as 5m."

@@ -38,8 +38,8 @@ _MOST_TRIED = 128
 @click.option(
     "--prefix", metavar="TEMPLATE", help="log_line_prefix of the server, such as '%m [%p] %u@%d '. Default: detected."
 )
-@click.option("--since", metavar="TIME", help="Leave out what the log says before: '2026-11-30 03:00', or 2h ago.")
-@click.option("--until", metavar="TIME", help="Leave out what the log says after.")
+@click.option("--since", metavar="TIME", help="Ignore earlier entries: '2026-11-30 03:00', or 2h (before now).")
+@click.option("--until", metavar="TIME", help="Ignore later entries.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="text", show_default=True, help="Output format.")
 @click.option(
     "--top", metavar="N", type=click.IntRange(min=0), default=10, show_default=True, help="Worst incidents in full."
@@ -60,7 +60,7 @@ def command(
 
     FILES are logs of stderr, csvlog or jsonlog, as they are or compressed; `-` is standard input. Several files are
     read in the order of their times. The server logs waits with log_lock_waits = on. Saved rows of pg_locks,
-    pg_stat_activity or the blocking-lock query are read, too. No server is connected to.
+    pg_stat_activity or the blocking-lock query are read, too. The command connects to no server.
     """
     from pgdoctor.render.log_report import log_report_json, make_log_report
     from pgdoctor.render.log_text import log_lines

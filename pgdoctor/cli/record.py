@@ -38,13 +38,13 @@ def _parse_duration(context: click.Context, parameter: click.Parameter, text: st
     "--interval", default="1s", show_default=True, callback=_parse_duration, metavar="DURATION",
     help="Time between polls, with a unit: 500ms, 5s.",
 )  # fmt: skip
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @databases_option
 def command(dsn: str, length: Duration, out: str, interval: Duration, force: bool, into_databases: bool) -> None:
     """Record lock incidents to a file, without an agent.
 
     The command polls as an agent does, sends no signal and ends after the given time. Ctrl-C ends it earlier and
-    still writes the file. It has no literal of a statement. Read it with diagnose --from, watch --from or
+    still writes the file. The file has no literal of a statement. Read it with diagnose --from, watch --from or
     incidents import. It works on a standby, too.
     """
     from pgdoctor.cli._recording import record_server

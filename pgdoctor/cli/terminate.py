@@ -10,8 +10,8 @@ from pgdoctor.cli._manual import ManualOptions, manual_options, signal_session
 def command(pid: int, dsn: str, config: str | None, by: str, yes: bool, form: str, despite_disarm: bool) -> int:
     """End one session; its transaction rolls back.
 
-    Shows the session, what the signal frees and costs, and all warnings; then it asks. No rules are needed,
-    and no budget is spent. The signal hits the transaction that was shown, or none. Exit status 1: it was not sent, or
+    Shows the session, what the signal frees and costs, and all warnings; then it asks. No rules are needed, and no
+    budget is spent. The signal hits the transaction that was shown, or none. Exit status 1: the signal was not sent, or
     had no effect.
     """
     return signal_session("terminate", pid, dsn, config, ManualOptions(by, yes, despite_disarm, form))

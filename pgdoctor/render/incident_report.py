@@ -198,7 +198,7 @@ def _measure_times(story: IncidentView) -> Iterator[ReportTime]:
     yield ReportTime(
         "recover",
         _seconds_between(start, last.at) if is_known else None,
-        "the first signal" if signal is not None else f"{found}, for no signal was sent",
+        "the first signal" if signal is not None else f"{found}, because no signal was sent",
         "the first poll without a blocked session",
         "" if is_known else "its end was not observed" if last.is_over else "it is ongoing",
     )

@@ -48,7 +48,6 @@ _SETTINGS: Mapping[str, tuple[tuple[str, str, str], ...]] = {
     ),
 }
 
-_AUTHORS = "authors of the members' statements"
 _WAITING = "A waiting session gives up, so that waits do not use up all connections"
 _WAITING_SQL = "ALTER ROLE {} SET lock_timeout = '10s';"
 

@@ -98,7 +98,7 @@ def describe_saving(score: RehearsalScore) -> str:
             earlier, saved = format_duration(score.seconds), format_duration(score.session_seconds)
             return f"{said}: its waiters released {earlier} earlier, and at least {saved} of waiting saved"
         case "needless":
-            return f"{said}: needless, for the blocker ended by itself within {format_duration(NEEDLESS_SECONDS)}"
+            return f"{said}: needless, because the blocker ended by itself within {format_duration(NEEDLESS_SECONDS)}"
         case "wrong_class":
             return f"{said}: to the wrong class, for the blocker was mostly {score.later_class}"
         case "refused":

@@ -261,7 +261,7 @@ def test_file_that_is_no_sql_is_one_line_and_two(tmp_path: Path, body: bytes, wo
     [
         (("nowhere.sql",), "no file nowhere.sql"),
         (("migrations",), "no file migrations, and it is not a statement"),
-        (("/",), "/ is no file"),
+        (("/",), "/ is not a file"),
         ((ALTER, "--offline", "--watch"), "--offline sees no session"),
         ((ALTER, "--timeout", "5s"), "--timeout is for --watch"),
         ((ALTER, "--max-blocker-age", "5"), "a duration with a unit"),

@@ -4,7 +4,7 @@ Recognised by: a strong blocking table lock that LOCK TABLE took. Locks on other
 LOCK TABLE takes ExclusiveLock. For other modes the statement decides. If the text is that of another statement, the
 transaction decides: DDL changes the catalogs, so a transaction without an id ran no DDL. With an id, the catalogs show
 whether it replaced rows that define the table. An added rule, policy or second trigger leaves no such row; then only
-the text tells (measured, 14 and 18).
+the text of the statement decides (measured, 14 and 18).
 Do: cancel its statement. Next time, set `lock_timeout` before LOCK TABLE, use a weaker mode, or lock rows only.
 Do not: cancel a session that is idle in transaction. It does not react (see `idle_in_transaction`).
 Source: PostgreSQL documentation, "LOCK" and "Explicit Locking".

@@ -1,14 +1,14 @@
 """Many sessions queue for one row or lock: the holder changes all the time, so no single session is at fault.
 
-Recognised by: two or more sessions queue for the same row, its holder goes on with its transaction (it may idle for a
-moment between two statements), and the row changes hands. That shows in one snapshot: most statements in the queue are
-older than their waits by 100 ms or more, and these waits are younger than a second, for all queue again when the row
-changes hands. Or an earlier snapshot saw another transaction hold the row that is over, and the present one is younger
-than five seconds. The session that is next in the queue, and so holds up those behind it, belongs to it. A table lock
-or an advisory lock that changes hands is the same. So is any lock, of a row too, that two or more others have held in
-turn since the oldest of its waiters began to wait, or that another one held before its holder's transaction began. The
-same holder throughout is no hot row but that holder's own class. So is one that has held the lock for over twice as
-long as the longest before it.
+Recognised by: two or more sessions queue for the same row, the holder continues its transaction (it may be idle for a
+moment between two statements), and the row changes hands. One snapshot can show that: most statements in the queue are
+older than their waits by 100 ms or more, and these waits are younger than a second, because all sessions queue again
+when the row changes hands. An earlier snapshot can show it, too: another transaction held the row and is over, and the
+present one is younger than five seconds. The next session in the queue, which blocks those behind it, belongs to the
+hot row. The class also applies to a table lock or an advisory lock that changes hands. It applies to any lock that two
+or more other sessions have held in turn since the oldest waiter began to wait, or that another session held before the
+holder's transaction began. If one session holds the lock throughout, or for over twice as long as each holder before
+it, it has the class of that lock instead.
 Do: shorten the transactions that touch the row, or spread the row (a counter in many rows, an insert-only log). Take a
 table lock or an advisory lock late, and give it back before anything slow.
 Do not: signal the holder. The next in line takes its place, and retries make the queue longer.

@@ -54,7 +54,7 @@ class IdleInTransaction(Cause):
 
 def _choose_remedy(facts: BlockerFacts, session: Session) -> Remedy:
     if facts.contested_types == {"advisory"} and (tool := find_tool(facts)):
-        return Remedy("none", f"it holds the lock of {tool}, whose work may go on in another session: ask its owner")
+        return Remedy("none", f"it holds the lock of {tool}, whose work may continue in another session: ask its owner")
     if facts.contested_types == {"advisory"} and not is_of_a_transaction(facts):
         return Remedy("none", "its advisory lock may be the application's own mutex: find out what it guards")
     if facts.blocking_table is not None and (tool := detect_table_owner(facts.blocking_table.name)):

@@ -1,8 +1,8 @@
 """Manual maintenance: VACUUM, ANALYZE, REINDEX, CLUSTER or REFRESH.
 
-Recognised by: a blocking lock that such a command took or asks for, or such a command that runs now. The lock tells
-where the text does not: on a materialized view (REFRESH), or stronger on an index than on its table (REINDEX).
-The catalogs show a table that CLUSTER has rewritten. Autovacuum has its own class.
+Recognised by: a blocking lock that such a command took or asks for, or such a command that runs now. If the text does
+not show the command, the lock does: on a materialized view (REFRESH), or stronger on an index than on its table
+(REINDEX). The catalogs show a table that CLUSTER has rewritten. Autovacuum has its own class.
 Do: let VACUUM and ANALYZE finish, because they block only DDL. Cancel VACUUM FULL, CLUSTER, REINDEX and REFRESH that
 block sessions, unless they are nearly done. Run them at a quiet time, or in their CONCURRENTLY form.
 Do not: cancel a command with CONCURRENTLY. It lets readers continue, and REINDEX would leave an invalid index.

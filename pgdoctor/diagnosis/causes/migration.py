@@ -2,8 +2,8 @@
 
 Recognised by: the blocking lock, held or asked for. Locks on other tables, on temporary tables and on tables that the
 transaction created do not count. A waiting request counts, because later sessions queue behind it. Its mode shows DDL
-inside DO, CALL, EXECUTE, a function or a trigger. If the text is that of another statement, the catalogs tell DDL from
-LOCK TABLE: DDL replaced rows that define the table.
+inside DO, CALL, EXECUTE, a function or a trigger. If the text is that of another statement, the catalogs distinguish
+DDL from LOCK TABLE: DDL replaced rows that define the table.
 Do: cancel a request that waits. This frees the sessions behind it at once. Run the change again with `SET lock_timeout
 = '3s'` and retries. Let a command finish that is nearly done.
 Do not: end the session in front of it first: it may be a report or a backup. Do not cancel CREATE INDEX CONCURRENTLY.

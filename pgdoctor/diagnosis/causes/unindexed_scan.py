@@ -1,25 +1,24 @@
 """A running statement that reads a whole large table to find its rows, and keeps its locks meanwhile.
 
 Recognised by: it restricts a table of many rows by columns that no usable index serves. The check covers the first
-column of each index, operator classes, collations, casts of the column, partial and expression indexes. In doubt an
-index serves. Nor may the statistics show that it wants a large share of the rows. A value in the text is compared with
-the most common values of its column. Where our role may not read the statistics, the scan gets no verdict, unless there
-is an index on the column that cannot be used. A plain index does not serve a value computed from a column (a cast, a
-calculation, a function of the server), nor a pattern that begins with a wildcard. An index on the expression, or on
-trigrams, would.
-A condition on all values but some (`state <> 'done'`) counts where nearly all rows have these, for a partial index
-would serve it. An index on a function of a column serves no condition on the column itself.
-A foreign key may be the cause, too. The statement deletes or changes rows that a large table references by columns
-without an index. Then the server searches that table for each row, and no plan shows it. The check has begun if the
-session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
-Of a text that the server has cut, complete conditions count, and a list of values that the cut ends.
-With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows. It is also asked about
-the shape of statements with several tables, without their values, and may find a scan that the text does not show.
-A query with LIMIT counts if it has to sort: no index begins with the first column of ORDER BY.
+column of each index, operator classes, collations, casts of the column, partial and expression indexes. If in doubt,
+pgdoctor assumes that an index serves. The class does not apply if the statistics show that the statement reads a large
+share of the rows. A value in the text is compared with the most common values of its column. Where our role may not
+read the statistics, the scan gets no verdict, unless there is an index on the column that cannot be used. A plain index
+does not serve a value computed from a column (a cast, a calculation, a function of the server), nor a pattern that
+begins with a wildcard. An index on the expression, or on trigrams, would. A condition on all values but some (`state <>
+'done'`) counts where nearly all rows have these, because a partial index would serve it. An index on a function of a
+column serves no condition on the column itself. A foreign key may be the cause, too. The statement deletes or changes
+rows that a large table references by columns without an index. Then the server searches that table for each row, and no
+plan shows it. The check has begun if the session holds the lock that only the check takes (RowShareLock, or
+RowExclusiveLock for a cascade). Of a text that the server has cut, complete conditions count, and a list of values that
+the cut ends. With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows. The
+planner is also asked about the shape of statements with several tables, without their values, and may find a scan that
+the text does not show. A query with LIMIT counts if it has to sort: no index begins with the first column of ORDER BY.
 Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
-column. It counts only where the statistics show that few rows of one other table tell what to search for. A query in
-IN, ANY or EXISTS is such a join. Of several statements in one text the running one is not known. A foreign key with an
-index on some of its columns counts as served, unless the statistics say that these match a large share of the rows.
+column. It counts only where the statistics show that few rows of one other table give the values to search for. A query
+in IN, ANY or EXISTS is such a join. Of several statements in one text the running one is not known. A foreign key with
+an index on some of its columns counts as served, unless the statistics say that these match a large share of the rows.
 pgdoctor reads the raw catalogs only: functions such as `pg_get_indexdef()` would wait for the very locks in question.
 Do: cancel the statement and create the index (CREATE INDEX CONCURRENTLY), or change the rows in batches.
 Do not: rely on the `seq_scan` counters: they do not move before the transaction ends (measured).

@@ -1,11 +1,11 @@
 """The shared lock table is nearly full: soon statements fail with "out of shared memory".
 
-Recognised by: the locked objects are four fifths of what the settings promise, which is `max_locks_per_transaction` ×
-(`max_connections` + `max_prepared_transactions`). It is critical from there on: the server then lives on what it has
-reserved for its own processes. Locks of the fast path and predicate locks do not count.
+Recognised by: the locked objects are four fifths of the limit in the settings: `max_locks_per_transaction` ×
+(`max_connections` + `max_prepared_transactions`). It is critical above the limit: the server then uses memory that it
+has reserved for its own processes. Locks of the fast path and predicate locks do not count.
 Do: look at the named sessions. One transaction that touches thousands of tables or partitions (pg_dump, a dropped
-schema, an unpruned query), or takes an advisory lock for each row, is to commit in parts.
-Do not: raise `max_connections` for it, or wait for the error: it hits any session that needs a lock, not the culprit.
+schema, an unpruned query), or takes an advisory lock for each row, should commit in parts.
+Do not: raise `max_connections` for it, or wait for the error: it hits any session that needs a lock.
 Prevent: raise `max_locks_per_transaction` (needs a restart); prune partitions; lock fewer objects a transaction.
 Source: PostgreSQL documentation, "Lock Management" (max_locks_per_transaction); `InitLocks` in lock.c.
 """
@@ -21,7 +21,7 @@ from pgdoctor.model.snapshot import Snapshot
 #: Of the promised places, from which on it is nearly full.
 _NEARLY_FULL = 0.8
 
-#: Sessions that are named, and the share of the places from which on one is a culprit.
+#: Sessions that are named, and the share of the places from which on a session is named as the cause.
 _MOST_NAMED = 5
 _LARGE_SHARE = 0.1
 

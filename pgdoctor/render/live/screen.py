@@ -56,7 +56,7 @@ _MISSED, _LATE = 3, 2.0
 HELP = """\
 up down n p    choose a session        enter   show it         esc q  back
 pgup pgdn home end   by the screen     space   freeze the screen; polling continues
-tab  the other list    1  all sessions    2  blocked sessions, which come by themselves when a session is blocked
+tab  the other list    1  all sessions    2  blocked sessions, shown automatically when a session is blocked
 blocked sessions:   t  as trees    w  by wait    b  by how many it blocks    a  by age of transaction    l  by class
 all sessions, by:   s  state    e  time in it    a  age of transaction    u  CPU    m  memory    r  reads    w  writes
 /  filter: only rows with a text; enter keeps it, esc removes it       v  wrap statements    g  group equal waiters
