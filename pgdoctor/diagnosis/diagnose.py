@@ -4,6 +4,7 @@ from pgdoctor.diagnosis import cut_in_the_middle
 from pgdoctor.diagnosis.blocker.blocker_facts import YOUNG, BlockerFacts
 from pgdoctor.diagnosis.blocker.coming_deadlock import describe_coming_deadlock
 from pgdoctor.diagnosis.blocker.deafness import explain_deafness, explain_persistence
+from pgdoctor.diagnosis.blocker.held_up_replication import describe_replication
 from pgdoctor.diagnosis.blocker.lock_names import explain_lock, is_notify_queue
 from pgdoctor.diagnosis.blocker.own_wait import describe_own_wait
 from pgdoctor.diagnosis.blocker.remote_circle import describe_circle
@@ -147,6 +148,7 @@ def _explain_locks(facts: BlockerFacts, told: tuple[str, ...]) -> tuple[str, ...
     found += describe_circle(facts)
     found += describe_coming_deadlock(facts)
     found += describe_row_locks(facts)
+    found += describe_replication(facts)
     return tuple(found)
 
 

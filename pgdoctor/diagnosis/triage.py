@@ -98,6 +98,12 @@ _BY_TYPE = {
 }
 
 
+#: Findings of sessions that wait, or ask again and again, without a lock that shows it.
+_HIDDEN_WAITS = frozenset({"buffer_pin", "safe_snapshot", "transaction_wait", "tried_lock"})
+
+_NO_ANSWER: Event = ("IPC", "ProcSignalBarrier")
+
+
 class ActivitySample(msgspec.Struct, frozen=True):
     """How many active sessions wait for what, at one moment."""
 
@@ -268,7 +274,7 @@ def _write_summary(diagnosis: Diagnosis) -> str:
         return hurting[0].summary
     if diagnosis.snapshot.server.hidden_sessions:
         return "no blocked session is visible, but other sessions are hidden from this role"
-    if worst := [note for note in diagnosis.findings if note.severity != "info"]:
+    if worst := _list_worth_acting(diagnosis):
         return f"no session is blocked; but {worst[0].summary}"
     return "no session is blocked, and there are no other findings"
 
@@ -304,6 +310,10 @@ def _choose_layer(diagnosis: Diagnosis, waits: Mapping[Event, float]) -> tuple[s
     by_layer = _by_layer(waits)
     leading = max(by_layer, key=by_layer.__getitem__, default="elsewhere")
     share = by_layer.get(leading, 0.0) / busy if busy else 0.0
+    if waits.get(_NO_ANSWER, 0.0) >= _BUSY:
+        return "elsewhere", "a process of the server does not answer (see below)"
+    if "buffer_pin" in found and leading == "locks" and not diagnosis.graph.waiters:
+        return "locks", "no session waits for a lock, but one for a page that another session has pinned (see below)"
     if leading == "locks" and (diagnosis.graph.waiters or _describe_brownout(diagnosis, waits)) and share >= _MOST:
         return "locks", f"{_format_share(by_layer['locks'], busy)} wait for locks, each only briefly"
     if why := [why for kind, why in _ABOUT_CONNECTIONS.items() if kind in found]:
@@ -371,13 +381,20 @@ def _describe_furthest(late: Sequence[Standby]) -> str:
 
 def _advise_next(diagnosis: Diagnosis, layer: str, *, hurt: bool) -> Iterator[str]:
     """What is to be done, beside the cut that is advised."""
-    for note in diagnosis.findings:
-        if note.severity != "info" and note.kind != "evidence":
+    for note in _list_worth_acting(diagnosis):
+        if note.kind != "evidence":
             yield f"{note.kind}: {note.advice}"
     made = [change.what for change in _list_changes(diagnosis) if change.kind not in LASTING]
     if made and hurt:
         yield f"ask whether this can be reverted: {made[0]}"
     yield _NEXT[layer]
+
+
+def _list_worth_acting(diagnosis: Diagnosis) -> list[Finding]:
+    """Findings to act on, the worst first; at the end sessions that wait though no lock shows it."""
+    worst = [note for note in diagnosis.findings if note.severity != "info"]
+    hidden = (note for note in diagnosis.findings if note.severity == "info" and note.kind in _HIDDEN_WAITS)
+    return [*worst, *hidden]
 
 
 def _list_changes(diagnosis: Diagnosis) -> tuple[RecentChange, ...]:

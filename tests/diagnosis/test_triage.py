@@ -225,3 +225,30 @@ def test_the_pace_is_that_of_all_databases():
     around = ServerContext(read_at=NOW, lately=lately, usual=dict.fromkeys(lately, Rates()))
     found = triage(seen(around=around), glimpses())
     assert (found.transactions_per_second, found.failing, found.cache_hits) == (10, 0.1, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("events", "because"),
+    [
+        ({("IPC", "ProcSignalBarrier"): 1}, "a process of the server does not answer (see below)"),
+        ({("IPC", "MessageQueueReceive"): 1}, "1.0 of 1.0 active sessions compute"),
+    ],
+)
+def test_wait_for_every_process_of_the_server_is_no_work(events, because):
+    found = triage(seen(around=AROUND), [ActivitySample(events)] * 10)
+    assert found.because.startswith(because)
+    assert bool(found.internal_waits) == ("ProcSignalBarrier" in str(events))
+
+
+def test_sessions_that_stand_still_without_a_lock_are_worth_acting_on():
+    polled = LatestStatement("select locked from databasechangeloglock", ago(5), "pod-7", "app", pid=42)
+    found = triage(seen(around=replace(AROUND, latest=(polled,))), glimpses())
+    assert found.hurt is False
+    assert "asks databasechangeloglock again and again" in found.summary
+    assert found.next[0].startswith("tried_lock: its columns lockedby and lockgranted say which one")
+
+
+def test_wait_for_a_pin_is_not_said_to_be_for_a_lock():
+    found = triage(seen(around=AROUND, pin_waiters=1), [ActivitySample({("BufferPin", "BufferPin"): 1})] * 10)
+    assert found.because.startswith("no session waits for a lock, but one for a page")
+    assert found.next[0].startswith("buffer_pin: ")

@@ -15,7 +15,12 @@ Source: PostgreSQL documentation, "Client Connection Defaults"; measured on 14 t
 from collections.abc import Iterator
 
 from pgdoctor.diagnosis.blocker import held_locks, lock_origin
-from pgdoctor.diagnosis.blocker.advisory_level import describe_advisory_lock, find_tool, is_of_a_transaction
+from pgdoctor.diagnosis.blocker.advisory_level import (
+    describe_advisory_lock,
+    describe_same_client,
+    find_tool,
+    is_of_a_transaction,
+)
 from pgdoctor.diagnosis.blocker.blocker_facts import BlockerFacts
 from pgdoctor.diagnosis.blocker.idle_share import is_between_pauses
 from pgdoctor.diagnosis.blocker.migration_tools import detect_table_owner
@@ -81,6 +86,9 @@ def _describe_session(facts: BlockerFacts, session: Session) -> Iterator[str]:
     else:
         yield _describe_changes(session)
     yield _describe_client(facts, session)
+    if facts.contested_types == {"virtualxid"}:
+        # A migration tool keeps its lock on one connection, and builds an index on another.
+        yield from describe_same_client(facts)
 
 
 def _describe_changes(session: Session) -> str:

@@ -234,3 +234,14 @@ def test_an_aborted_transaction_has_nothing_left_to_lose(shop: Scene) -> None:
     assert (facts.recommendation.action, facts.recommendation.pid) == ("terminate", holder.pid)
     shop.admin.execute("select pg_terminate_backend(%s)", [holder.pid])
     waiter.finish()
+
+
+@pytest.mark.parametrize(("application", "is_alike"), [("deploy", False), ("migrate", True)])
+def test_index_build_that_waits_for_its_own_client_is_said(shop, application, is_alike):
+    holder = shop.client(
+        "set transaction isolation level repeatable read", "select from other", application_name="migrate"
+    )
+    build = shop.client(autocommit=True, application_name=application)
+    build.block("create index concurrently on orders (v)")
+    told = said(blocker(shop.dsn, holder.pid))
+    assert (f"{build.pid} comes from the same client: it may wait for itself" in told) == is_alike
