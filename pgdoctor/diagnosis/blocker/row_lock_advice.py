@@ -19,6 +19,9 @@ from pgdoctor.sqltext.lexer import Token, scan_tokens
 #: Waiters whose texts are read.
 _MOST_WAITERS = 20
 
+#: Where TimescaleDB keeps the rows of a table.
+_CHUNKS = "_timescaledb_internal."
+
 _WRITES = frozenset({"insert", "update", "delete", "merge"})
 
 #: Two of them want the same next row by chance, a queue of them by their text.
@@ -52,14 +55,27 @@ def _describe_detour(facts: BlockerFacts, waiters: list[Session], table: Relatio
     """The first waiter whose statement does not name the table: a foreign key or a trigger wants the row."""
     for waiter in waiters:
         text = statement.read_statement(waiter.statement or "", truncated=waiter.truncated)
-        if text.kind not in _WRITES or not text.is_one or _is_one_of(table, text.targets):
+        if text.kind not in _WRITES or not text.is_one or _mentions(waiter.statement or "", table):
             continue
         modes = {lock.mode for lock in waiter.held if lock.relation == table.oid}
         if "RowExclusiveLock" in modes:
+            if text.kind != "insert" or not _writes_plain_table(facts, waiter, text.targets):
+                continue
             yield f"the statement of {waiter.pid} does not name {table.name}: a trigger or function of it writes there"
         elif "RowShareLock" in modes:
             yield f"{waiter.pid} waits in the check of a foreign key that references {table.name}{_weaker(facts)}"
         return
+
+
+def _writes_plain_table(facts: BlockerFacts, waiter: Session, names: tuple[str, ...]) -> bool:
+    """An INSERT names a table that keeps its rows itself: no view, no partitioned table, none of TimescaleDB.
+
+    UPDATE and DELETE reach tables that inherit, of which nothing is read here.
+    """
+    if any(each.name.startswith(_CHUNKS) for each in facts.snapshot.relations.values()):
+        return False
+    written = (facts.snapshot.table_of(lock) for lock in waiter.held if lock.mode == "RowExclusiveLock")
+    return any(each is not None and each.kind == "r" and _is_one_of(each, names) for each in written)
 
 
 def _weaker(facts: BlockerFacts) -> str:
@@ -107,7 +123,19 @@ def _own_text(facts: BlockerFacts) -> str:
     return (facts.session.statement if facts.session else None) or ""
 
 
+def _mentions(text: str, table: Relation) -> bool:
+    """The text has the table's name in it, in a part that is not looked into, or locks rows by itself."""
+    bare = _bare_name(table)
+    return any(token.is_name and token.value == bare for token in scan_tokens(text)) or not read_row_words(
+        text
+    ).isdisjoint({"update", "no key update", "share", "key share"})
+
+
+def _bare_name(table: Relation) -> str:
+    return table.name.rpartition(".")[2].strip('"')
+
+
 def _is_one_of(table: Relation, names: tuple[str, ...]) -> bool:
     """A statement calls it by one of these names, with or without a schema."""
-    bare = table.name.rpartition(".")[2].strip('"')
+    bare = _bare_name(table)
     return any(name.rpartition(".")[2] == bare for name in names)

@@ -58,6 +58,29 @@ def test_write_of_a_trigger_is_named(family: Scene) -> None:
     assert "does not name public.parent: a trigger or function of it writes there" in told
 
 
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        # The rows of the parent are those of a partition, a view, a table that inherits, and a part of the statement.
+        "update parted set v = 1 where id = 1",
+        "update viewed set v = 1 where id = 1",
+        "update base set v = 1 where id = 1",
+        "with gone as (delete from part_1 where id = 1 returning id) insert into child select id from gone",
+    ],
+)
+def test_other_names_of_a_table_are_no_trigger(family: Scene, wanted: str) -> None:
+    family.admin.execute(
+        "create table parted (id int, v int) partition by list (id); create table base (id int, v int);"
+        "create table part_1 partition of parted for values in (1); create table heir () inherits (base);"
+        "insert into parted values (1, 0); insert into heir values (1, 0);"
+        "create view viewed as select * from part_1"
+    )
+    held = "update heir set v = 5" if "base" in wanted else "update part_1 set v = 5"
+    told = evidence(family, held, wanted)
+    assert "trigger" not in told
+    assert "foreign key" not in told
+
+
 def test_workers_of_one_queue_read_of_skip_locked(family: Scene) -> None:
     assert "FOR UPDATE SKIP LOCKED takes another one" in evidence(family, NEXT, NEXT, NEXT)
 
