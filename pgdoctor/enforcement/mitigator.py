@@ -349,7 +349,7 @@ class Mitigator:
     async def _record_broken_off(self, observation: Observation) -> None:
         if self._broken_off is not None:
             action, self._broken_off = self._broken_off, None
-            await self._record_outcome(action, observation)
+            await self._write_outcome(action, observation)
 
     async def _settle_actions(self, observation: Observation) -> None:
         await self._record_broken_off(observation)
@@ -381,10 +381,11 @@ class Mitigator:
                 outcome = replace(action, outcome="withheld", message=f"not recorded: {self._audit.error}")
             else:
                 outcome = await self._send_action(action, decision, observation)
-        finally:
+        except BaseException:
             self._audit.history = with_action(self._audit.history, outcome)
-            if outcome.outcome is not None:
-                self._log_outcome(outcome)
+            self._log_outcome(outcome)
+            raise
+        self._audit.history = with_action(self._audit.history, outcome)
         self._broken_off = None
         if outcome.outcome is not None:
             await self._record_outcome(outcome, observation)
@@ -499,7 +500,6 @@ class Mitigator:
             self._told_brake = said
 
     async def _conclude_action(self, action: Action, observation: Observation) -> None:
-        self._log_outcome(action)
         self._traces.follow_action(action)
         await self._record_outcome(action, observation)
 
@@ -508,6 +508,13 @@ class Mitigator:
         self._telling.record_outcome(action)
 
     async def _record_outcome(self, action: Action, observation: Observation) -> None:
+        """Write it down, then say it: what the log has said is never missing in the journal of a killed agent."""
+        try:
+            await self._write_outcome(action, observation)
+        finally:
+            self._log_outcome(action)
+
+    async def _write_outcome(self, action: Action, observation: Observation) -> None:
         mode: Mode = "dry_run" if action.outcome == "would_act" else "enforce"
         await self._audit.write_event(
             audit_records.record_settled(action, observation.now, self._budgets_left(observation, mode, action))

@@ -136,7 +136,7 @@ def people(scene: Scene) -> Iterator[Incident]:
     staged = Incident(scene, scene.role("agent", "pg_monitor", "pg_signal_backend"), app)
     bystanders = [
         staged.app("update elsewhere set v = 1", application_name="bystander"),
-        staged.app(application_name="bystander", autocommit=True).start("select pg_sleep(60)"),
+        staged.app(application_name="bystander", autocommit=True).start("select pg_sleep(600)"),
         staged.app("select 1", application_name="bystander", autocommit=True),
     ]
     yield staged
