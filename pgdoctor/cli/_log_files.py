@@ -1,6 +1,7 @@
 """The files of a server's log: plain, compressed or standard input, read in blocks, in the order of their times."""
 
 import bz2
+import codecs
 import gzip
 import io
 import lzma
@@ -88,12 +89,14 @@ class LogFile:
         if self.damage:
             return b""
         try:
-            block: bytes = self._stream.read(size)
+            # Behind a crash a file may have blocks of nothing but zeros.
+            while (read := self._stream.read(size)) and not (block := read.replace(b"\0", b"")):
+                pass
         except _DAMAGED as error:
             self.damage = f"{shown_name(self.name)} is damaged or cut off ({type(error).__name__}): read up to there"
             return b""
-        self.size += len(block)
-        return block
+        self.size += len(read)
+        return block if read else b""
 
 
 def open_logs(names: Sequence[str], prefix: str | None, stack: ExitStack) -> tuple[list[LogFile], list[str]]:
@@ -165,7 +168,14 @@ def _open_decompressed(stream: Any, name: str, stack: ExitStack) -> Any:
         return stack.enter_context(bz2.BZ2File(stream))
     if mark.startswith(_XZ):
         return stack.enter_context(lzma.LZMAFile(stream))
-    return stack.enter_context(_open_zstd(stream, name)) if mark.startswith(_ZSTD) else stream
+    if mark.startswith(_ZSTD):
+        return stack.enter_context(_open_zstd(stream, name))
+    if mark.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # As PowerShell writes what is redirected.
+        return codecs.EncodedFile(stream, "utf-8", "utf-16", "replace")
+    if mark.startswith(codecs.BOM_UTF8):
+        stream.read(len(codecs.BOM_UTF8))
+    return stream
 
 
 def _open_zstd(stream: Any, name: str) -> Any:

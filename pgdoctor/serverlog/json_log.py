@@ -49,6 +49,12 @@ _RECORDS = msgspec.json.Decoder(_Record)
 _ENVELOPES = msgspec.json.Decoder(_Envelope)
 
 
+#: What kubectl logs --timestamps, containerd and docker compose write in front of an object.
+_CARRIER = re.compile(
+    rb"(?:\d{4}-\d\d-\d\dT[\d:.]{8,18}(?:Z|[+-]\d\d:\d\d) (?:std(?:out|err) [FP] )?|[\w.-]{1,64} +\| )(?={)"
+)
+
+
 class JsonLog:
     """Reads entries of jsonlog."""
 
@@ -85,8 +91,15 @@ def is_object(line: bytes) -> bool:
     return True
 
 
+def cut_carrier(line: bytes) -> bytes:
+    """The line from its object on, where a container wrote in front of it."""
+    found = _CARRIER.match(line) if not line.startswith(b"{") else None
+    return line[found.end() :] if found is not None else line
+
+
 def read_object(line: bytes) -> Entry | None:
     """The entry of a line; None where it is no object of a log."""
+    line = cut_carrier(line)
     try:
         found = _RECORDS.decode(line)
     except (msgspec.MsgspecError, ValueError, RecursionError):

@@ -10,7 +10,7 @@ _WORDS = {
     "French": ("ERREUR", "INSTRUCTION"),
     "German": ("FEHLER", "ANWEISUNG"),
     "Italian": ("ERRORE", "ISTRUZIONE"),
-    "Japanese": ("エラー", "ログ"),
+    "Japanese": ("エラー", "ログ", "詳細", "ヒント", "文", "ステートメント", "文脈", "コンテキスト"),
     "Korean": ("오류", "로그"),
     "Polish": ("BŁĄD", "DZIENNIK", "WYRAŻENIE"),
     "Portuguese": ("ERRO", "COMANDO"),
@@ -27,6 +27,8 @@ _FOREIGN = re.compile(
     rb"(?:^|[^\w\x80-\xff])(" + b"|".join(map(re.escape, _LANGUAGES)) + rb')(?: ?:  |,|")', re.MULTILINE
 )
 _ENGLISH = re.compile(rb'(?:ERROR|STATEMENT|HINT|WARNING)(?::  |,[0-9A-Z]{5},|")')
+#: Severities are not translated into Japanese; what follows them is.
+_ENGLISH_FOLLOWING = re.compile(rb'(?:STATEMENT|HINT|DETAIL|CONTEXT)(?::  |")')
 
 #: Words from which on it is certain.
 _CERTAIN = 2
@@ -34,9 +36,11 @@ _CERTAIN = 2
 
 def find_language(block: bytes) -> str | None:
     """The language of a log's messages, where it is not English; None where it is, or where nothing shows it."""
-    if not any(word in block for word in _LANGUAGES) or _ENGLISH.search(block):
+    if not any(word in block for word in _LANGUAGES):
         return None
     found = Counter(_LANGUAGES[each[1]] for each in _FOREIGN.finditer(block))
     if sum(found.values()) < _CERTAIN:
         return None
-    return found.most_common(1)[0][0]
+    language = found.most_common(1)[0][0]
+    english = _ENGLISH_FOLLOWING if language == "Japanese" else _ENGLISH
+    return None if english.search(block) else language

@@ -117,6 +117,8 @@ BARE_SEVERITY = re.compile(_SEVERITY)
 
 _ANYWHERE = re.compile(rb"(?:^|[^A-Za-z])" + _SEVERITY)
 _TIME = re.compile(rb"(?P<time>" + _SECOND + rb"(?:[.,]\d{1,6})? ?(?:" + _ZONE + rb"|Z)?)")
+#: What syslog or a container writes in front; it counts where the server itself writes no time.
+_CARRIER_TIME = re.compile(rb"(?P<time>\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[+-]\d\d:?\d\d))")
 _OWN_PID = re.compile(rb":  (?:[0-9A-Z]{5}: )?process (\d{1,10}) (?:still waiting|acquired|detected)")
 _BRACKETS = re.compile(rb"\[(\d{1,10})(?:-\d+)?\]")
 _KEYS = {
@@ -279,7 +281,7 @@ class GuessedPrefix:
         if found is None:
             return None
         lead = line[: found.start("severity")]
-        times = _TIME.search(lead)
+        times = _TIME.search(lead) or _CARRIER_TIME.search(lead)
         if times is None:
             return None
         pid = self._pid.search(lead) or _KEYS["pid"].search(lead)
@@ -344,13 +346,15 @@ def _find_pid_pattern(sample: Iterable[bytes]) -> re.Pattern[bytes]:
         if own is None:
             continue
         lead = line[: own.start()]
+        brackets = _BRACKETS.search(lead)
+        if brackets is not None and brackets[1] == own[1]:
+            found[_BRACKETS] += 1
+            continue
         for place in re.finditer(rb"(?<!\d)" + own[1] + rb"(?!\d)", lead):
             before = re.escape(lead[max(place.start() - 1, 0) : place.start()])
             after = re.escape(lead[place.end() : place.end() + 1])
             found[re.compile(before + rb"(\d{1,10})" + after)] += 1
-    if not found or _BRACKETS.search(next(iter(sample), b"")):
-        return _BRACKETS
-    return found.most_common(1)[0][0]
+    return found.most_common(1)[0][0] if found else _BRACKETS
 
 
 def _compile_parts(template: str, *, is_again: bool = False) -> Iterator[bytes]:

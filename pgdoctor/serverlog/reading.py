@@ -9,7 +9,7 @@ from pgdoctor.errors import UsageError
 from pgdoctor.serverlog.csv_log import STARTS, CsvLog
 from pgdoctor.serverlog.entry import read_zone
 from pgdoctor.serverlog.formats import LogFormat
-from pgdoctor.serverlog.json_log import JsonLog, is_object, read_object
+from pgdoctor.serverlog.json_log import JsonLog, cut_carrier, is_object, read_object
 from pgdoctor.serverlog.prefix import TemplatePrefix, detect_prefix
 from pgdoctor.serverlog.stderr_log import StderrLog
 
@@ -26,7 +26,7 @@ def detect_format(block: bytes, template: str | None = None) -> LogFormat | None
     """
     lines = block.split(b"\n", _MOST_LINES)[:_MOST_LINES]
     if template is None:
-        if any(read_object(line) is not None for line in lines[:50] if line.startswith(b"{")):
+        if any(read_object(line) is not None for line in lines[:50] if cut_carrier(line).startswith(b"{")):
             return JsonLog()
         if any(STARTS.match(line) for line in lines[:200]):
             return CsvLog()
