@@ -50,6 +50,8 @@ class Search(msgspec.Struct, frozen=True):
     is_bounded: bool = False
     #: How many values it is for, as far as the text shows: a list has several.
     values: int = 1
+    #: IS TRUE or IS FALSE, which imply the predicate of no partial index but one with the same words.
+    is_test: bool = False
 
     @property
     def may_be_for_a_value(self) -> bool:

@@ -56,6 +56,9 @@ _VALUES = frozenset({Sort.STRING, Sort.NUMBER, Sort.PARAMETER})
 
 #: First characters of a pattern that decide whether an index can serve it.
 _ANCHORS = "%_^"
+
+#: What follows `^` in a regular expression that begins with no certain character.
+_OPENING = tuple("([.\\^$|*+?")
 _ALL_WILDCARDS = re.compile("[%_]++")
 
 _OTHER_BASES = frozenset({"0x", "0X", "0o", "0O", "0b", "0B"})
@@ -207,11 +210,18 @@ def _read_cut(match: re.Match[str]) -> _Reading:
 
 
 def _find_anchor(text: str, start: int, end: int) -> str:
+    if text[start] == "^" and _is_open(text, start, end):
+        return "_x"
     if text[start] in _ANCHORS:
         return text[start] if _ALL_WILDCARDS.fullmatch(text, start, end) else f"{text[start]}x"
     # After a backslash the character may be a wildcard or not.
     has_wildcard = text.find("%", start, end) >= 0 or text.find("_", start, end) >= 0
     return "x%" if has_wildcard and text.find("\\", start, end) < 0 else ""
+
+
+def _is_open(text: str, start: int, end: int) -> bool:
+    """No character is certain at the beginning of the regular expression: `^(a|b)`."""
+    return text[start + 1 : start + 2] in _OPENING or text.find("|", start, end) >= 0
 
 
 def _find_fraction(number: str) -> str:

@@ -48,6 +48,9 @@ _WILD = ("%", "_")
 _NOT_COLUMNS = word_set("user current_role current_catalog current_schema session_user localtime localtimestamp")
 
 
+#: Columns that no index can be on.
+_SYSTEM_COLUMNS = word_set("tableoid xmin xmax cmin cmax")
+
 #: Casts that leave a literal what it is: to a type of the server's own for the column, or to an enum.
 _PLAIN_CASTS = frozenset(
     {
@@ -122,7 +125,8 @@ class _Reader:
         filters = []
         joins = []
         for conjunct in list_sides(tree, exp.And):
-            arms = [self.read_arm(side) for side in list_sides(conjunct, exp.Or)]
+            sides = list(list_sides(conjunct, exp.Or))
+            arms = [self.read_arm(side) for side in sides if len(sides) == 1 or not _is_never(side)]
             if None in arms:
                 joins.append(conjunct)
             else:
@@ -241,7 +245,9 @@ class _Reader:
         own = self.list_columns(node)
         if "ctid" in own:  # Rows are fetched by their place, which needs no index.
             raise _Unclear
-        return self.judge_condition(node) if own else Alternative(obstacle=NO_COLUMN)
+        if not own or not _SYSTEM_COLUMNS.isdisjoint(own):
+            return Alternative(obstacle=NO_COLUMN)
+        return self.judge_condition(node)
 
     def judge_condition(self, node: Node) -> Alternative:
         """A condition on columns of the table and of no other."""
@@ -354,7 +360,8 @@ class _Reader:
             if isinstance(node, exp.Is) and isinstance(node.expression, exp.Null):
                 operator = "not null" if node.args.get("negate") else "null"
             values = node.expressions or ([node.expression] if isinstance(node, exp.Is) else [])
-            return self.found_by(node, columns, operator, *values)
+            found = self.found_by(node, columns, operator, *values)
+            return _as_test(found) if isinstance(node, exp.Is) and operator == "=" else found
         if (column := self.find_folded(node.this)) and not any(map(self.list_columns, node.expressions)):
             return self.read_wrapped(column, node.this)
         is_for_values = isinstance(node, exp.In) and not any(map(self.list_columns, node.expressions))
@@ -507,6 +514,22 @@ _JUDGES: tuple[tuple[Any, Callable[[_Reader, Node], Alternative]], ...] = (
     ((exp.Like, exp.SimilarTo, exp.RegexpLike, exp.StartsWith), _Reader.read_pattern),
     (exp.Escape, _Reader.read_escaped),
 )
+
+
+def _as_test(found: Alternative) -> Alternative:
+    return replace(found, searches=tuple(replace(search, is_test=True) for search in found.searches))
+
+
+def _is_never(node: Node) -> bool:
+    """No row meets it: FALSE, or a literal that IS NULL, as an optional condition is written."""
+    if isinstance(node, exp.Boolean):
+        return not node.this
+    return (
+        isinstance(node, exp.Is)
+        and isinstance(node.expression, exp.Null)
+        and not node.args.get("negate")
+        and isinstance(node.this.unnest(), exp.Literal)
+    )
 
 
 def _has_no_wildcard(node: Node) -> bool:
