@@ -35,7 +35,8 @@ _WRAPPERS: tuple[tuple[Any, str, Helper], ...] = (
 
 #: Functions of the server's own that have about as many values as their column.
 _TELLING = word_set(
-    "coalesce abs md5 trim btrim ltrim rtrim replace regexp_replace concat initcap reverse lpad rpad date date_trunc"
+    "coalesce nullif abs md5 trim btrim ltrim rtrim lower upper replace regexp_replace concat initcap reverse lpad "
+    "rpad date date_trunc json_extract_path_text jsonb_extract_path_text"
 )
 
 

@@ -385,9 +385,21 @@ def _read_source(sentence: TokenStream, index: int) -> TableSource:
         inside = sentence.iterate_level(index + 2)
         rows = sum(sentence[each].is_symbol("(") for each in inside)
         return TableSource("", sentence.read_alias(sentence.next_index(index)), rows)
+    if name == "unnest" and sentence[behind].is_symbol("("):
+        end = sentence.next_index(behind)
+        return TableSource("", sentence.read_alias(end), _count_elements(sentence.tokens[behind + 1 : end]))
     if not name or sentence[behind].is_symbol("("):
         return TableSource("", "")
     return TableSource(name, sentence.read_alias(behind))
+
+
+def _count_elements(arrays: Sequence[Token]) -> int:
+    """How many rows of arrays that stand in the text there are at most; 0 where one of them is not seen."""
+    if any(token.sort is Sort.PARAMETER or token.is_word("select") for token in arrays):
+        return 0
+    is_seen = any(token.sort is Sort.STRING or token.is_word("array") for token in arrays)
+    characters = max((token.end - token.start for token in arrays if token.sort is Sort.STRING), default=0)
+    return max(sum(token.is_symbol(",") for token in arrays) + 1, characters // 2) if is_seen else 0
 
 
 def _find_inside(sentence: TokenStream, index: int, source: TableSource, bodies: Bodies) -> int | None:

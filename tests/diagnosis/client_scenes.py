@@ -314,6 +314,31 @@ _PARTED = (
 )
 _RANGES = "as long_query: of a range type it is not known how many rows contain a value"
 
+#: Conditions as frameworks write them, where the text has more than one way to be read.
+FORMS = (
+    Search("that are not processed, tested", "update jobs set kind = naps(id) where processed is false", True, _AGES),
+    Search("by an optional filter", "update jobs set kind = naps(id) where ('r7' is null or ref = 'r7')", True, _MAILS),
+    Search(
+        "by a tag as any beside its index",
+        "update jobs set kind = naps(id) where 't7' = any (tags)",
+        True,
+        f"{_MAILS}; create index on jobs using gin (tags)",
+    ),
+    Search(
+        "of arrays in the text",
+        "update jobs set kind = naps(jobs.id) from unnest(array['r7', 'r8'], array[1, 2]) as v (ref, n) "
+        "where v.ref = jobs.ref",
+        True,
+        _AGES,
+    ),
+    Search(
+        "of arrays in the text by the key",
+        "update jobs set kind = naps(jobs.id) from unnest(array[7, 8], array[1, 2]) as v (id, n) where v.id = jobs.id",
+        False,
+        _AGES,
+    ),
+)
+
 #: Queues of which nearly all rows have one value, and statements that want the others.
 OTHERS = (
     Search("that are not done", "update jobs set kind = naps(id) where state <> 'done'", True, _AGES),
@@ -561,7 +586,7 @@ CONDITIONS = (
     ),
 )
 
-SEARCHES = (*PULLS, *SEMI_JOINS, *OTHERS, *CONDITIONS)
+SEARCHES = (*PULLS, *SEMI_JOINS, *OTHERS, *CONDITIONS, *FORMS)
 
 _READ, _WRITE, _ROW, _CHANGE = (
     "select from orders",

@@ -252,8 +252,9 @@ def _advise_index(table: IndexedTable, arm: Alternative, text: str) -> str:
         case "gin":
             return _index_to_create(table, [column], " USING gin")
         case "element":
-            index = _index_to_create(table, [column], " USING gin")
-            return f"write {column} @> ARRAY[...] in the place of ANY, and {index}"
+            write = f"write {column} @> ARRAY[...] in the place of ANY"
+            is_served = table.has_plain_index(arm.mentions[0], "gin")
+            return write if is_served else f"{write}, and {_index_to_create(table, [column], ' USING gin')}"
         case "folded":
             index = _index_to_create(table, [f"lower({column})"])
             return f"compare lower({column}) with a value in lower case, and {index}"

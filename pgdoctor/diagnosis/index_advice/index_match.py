@@ -91,9 +91,14 @@ class IndexedTable:
             for name in (*index.expression_columns, *(key.column for key in index.keys if key.column))
         )
 
-    def has_plain_index(self, name: str) -> bool:
-        """An index of one of its parts has the column among its keys."""
-        return any(key.column == name for index in self._list_indexes() for key in index.keys)
+    def has_plain_index(self, name: str, method: str = "") -> bool:
+        """An index of one of its parts has the column among its keys. `method`: only those of this access method."""
+        return any(
+            key.column == name
+            for index in self._list_indexes()
+            for key in index.keys
+            if index.is_usable and method in ("", index.method)
+        )
 
     def _list_indexes(self) -> Iterator[IndexInfo]:
         """Those of all its parts, and its own."""
@@ -254,7 +259,8 @@ class IndexedTable:
         if about & {*(index.predicate_columns or ())} and not is_implied:
             return True
         if index.method not in ("btree", "hash"):
-            return bool(about & {key.column for key in index.keys})
+            # What is made of the column is searched by no index on the column itself.
+            return arm.helper not in ("expression", "element") and bool(about & {key.column for key in index.keys})
         return any(self._finds_rows(search, index) for search in arm.searches)
 
     def _finds_rows(self, search: Search, index: IndexInfo) -> bool:

@@ -95,7 +95,7 @@ def find_joined_tables(facts: BlockerFacts) -> Iterator[JoinedTable]:
 def _joining_rows(facts: BlockerFacts, table: IndexedTable, asked: Conditions, tie: Tie) -> tuple[str, float] | None:
     """The table that selects the rows, and its number of rows; None if it is not known."""
     if asked.other_rows:
-        return "VALUES", float(asked.other_rows)
+        return "a list of values", float(asked.other_rows)
     other = find_read_table(facts, asked.other)
     if other is None or other.oid == table.relation.oid or other.live_rows < 0:
         return None
