@@ -64,8 +64,8 @@ def test_slow_line_makes_polls_no_less_frequent(scene, agent):
             watching.wait_for("blocked_sessions", number, timeout=20)
             # The full poll shows them too, not the gate alone.
             wait_until(lambda number=number: len(blocked_pids(watching)) == number, 20)
-            # The line alone would make it a minute; a busy machine makes it a bit more than one second.
-            assert watching.metric("poll_interval_seconds") < 5
+            # The line alone would make it a minute; a busy machine makes it several seconds.
+            assert watching.metric("poll_interval_seconds") < 20
             assert watching.metric("up") == 1
         watching.end()
 

@@ -183,25 +183,25 @@ def test_a_dsn_and_a_file_do_not_go_together(tmp_path, monkeypatch):
 
 
 def test_a_password_that_changes_in_the_file_is_taken_up(scene, agent, tmp_path):
-    right = scene.role("watcher", "pg_monitor", password="first of the test")
+    right = scene.role("watcher", "pg_monitor", password="first kept-7q")
     file = tmp_path / "dsn"
     file.write_text(right + "\n")
     watching = agent(None, arguments=("--dsn-file", str(file)))
     watching.wait_for("up", 1)
     for place in ("cmdline", "environ"):
-        assert b"of the test" not in Path(f"/proc/{watching.pid}/{place}").read_bytes()
-    scene.admin.execute("alter role watcher password 'second of the test'")
+        assert b"kept-7q" not in Path(f"/proc/{watching.pid}/{place}").read_bytes()
+    scene.admin.execute("alter role watcher password 'second kept-7q'")
     end = "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'watcher'"
     scene.admin.execute(end)
     watching.wait_for('connection_state{state="auth_failed"}', 1)
     file.unlink()
     watching.wait_for('connection_state{state="error"}', 1)
     assert f"the DSN file {file} cannot be read" in watching.get("/diagnosis").json()["error"]
-    file.write_text(make_conninfo(right, password="second of the test"))
+    file.write_text(make_conninfo(right, password="second kept-7q"))
     watching.wait_for("up", 1)
     for path in ("/", "/metrics", "/health/deep", "/diagnosis"):
-        assert "of the test" not in watching.get(path).text
-    assert "of the test" not in str(watching.lines)
+        assert "kept-7q" not in watching.get(path).text
+    assert "kept-7q" not in str(watching.lines)
 
 
 def test_a_file_is_known_by_its_path():
