@@ -5,6 +5,8 @@ Nothing of the script is sent but names, as parameters. The session is read-only
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
+from math import inf
 from typing import Any, TypeVar
 
 import msgspec
@@ -171,22 +173,47 @@ async def _fetch_objects(connection: Connection, names: Collection[str]) -> tupl
 
 
 async def measure_rates(connection: Connection, oids: Collection[int], seconds: float) -> dict[int, Rate]:
-    """How much each table is used, over so many seconds. Raises ServerError."""
+    """How much each table is used, over so many seconds; where it is used, over three times as many.
+
+    Sessions report their counts once a second. So a rate is taken from one report to a later one. Raises ServerError.
+    """
     if not oids:
         return {}
-    before = {row.oid: row for row in await connection.fetch("preflight_rates", oids=sorted(oids))}
-    await asyncio.sleep(seconds)
-    after = await connection.fetch("preflight_rates", oids=sorted(oids))
-    return {row.oid: _rate(before[row.oid], row) for row in after if row.oid in before}
+    readings = [await _read_counts(connection, oids)]
+    most = seconds
+    while _measured_seconds(readings) < most:
+        await asyncio.sleep(seconds / 8)
+        readings.append(await _read_counts(connection, oids))
+        if any(_count(readings[-1][oid]) != _count(row) for oid, row in readings[0].items() if oid in readings[-1]):
+            most = 3 * seconds
+    return {oid: _measure_rate([each[oid] for each in readings if oid in each]) for oid in readings[-1]}
 
 
-def _rate(before: Any, after: Any) -> Rate:
+async def _read_counts(connection: Connection, oids: Collection[int]) -> dict[int, Any]:
+    return {row.oid: row for row in await connection.fetch("preflight_rates", oids=sorted(oids))}
+
+
+def _measured_seconds(readings: Sequence[Mapping[int, Any]]) -> float:
     # By the server's clock: our own also counts the way there.
-    seconds = max((after.at - before.at).total_seconds(), 0.001)
-    return Rate(
-        max(after.scans - before.scans, 0) / seconds,
-        max(after.changes - before.changes, 0) / seconds,
-    )
+    first, last = (next(iter(each.values()), None) for each in (readings[0], readings[-1]))
+    return inf if first is None or last is None else (last.at - first.at).total_seconds()
+
+
+def _count(row: Any) -> int:
+    return int(row.scans + row.changes)
+
+
+def _measure_rate(rows: Sequence[Any]) -> Rate:
+    return Rate(_per_second(rows, "scans"), _per_second(rows, "changes"))
+
+
+def _per_second(rows: Sequence[Any], counter: str) -> float:
+    """From the first report that arrived to the last one; where these are too few, over the whole time."""
+    reports = [row for before, row in pairwise(rows) if getattr(row, counter) != getattr(before, counter)]
+    is_enough = len(reports) > 1 and (reports[-1].at - reports[0].at).total_seconds() > 0.9
+    first, last = (reports[0], reports[-1]) if is_enough else (rows[0], rows[-1])
+    elapsed: float = max((last.at - first.at).total_seconds(), 0.001)
+    return max(float(getattr(last, counter) - getattr(first, counter)), 0.0) / elapsed
 
 
 async def _resolve_names(
