@@ -213,7 +213,7 @@ def test_incident_that_outlives_the_agent_is_continued(scene, agent, ending):
         (left["id"], "resolved"),
     ]
     assert [each["event"] for each in incident_records()] == ["started", "continued", "ended"]
-    assert "a new agent found it still there" in pgdoctor("incidents", "show").stdout
+    assert "a new agent found it still open" in pgdoctor("incidents", "show").stdout
 
 
 @pytest.mark.long
