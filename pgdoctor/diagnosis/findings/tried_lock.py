@@ -20,7 +20,7 @@ from datetime import timedelta
 from pgdoctor.diagnosis.blocker.lock_names import format_advisory_key
 from pgdoctor.diagnosis.blocker.migration_tools import detect_lock_owner, detect_row_lock
 from pgdoctor.diagnosis.finding import CheckInput, FindingCheck
-from pgdoctor.formatting import format_client, format_duration
+from pgdoctor.formatting import format_client, format_duration, format_name
 from pgdoctor.model.diagnosis import Finding
 from pgdoctor.model.server_context import AdvisoryHolder, LatestStatement, TriedLock
 from pgdoctor.model.snapshot import Snapshot
@@ -84,7 +84,7 @@ def _build_refused(kind: str, latest: LatestStatement, snapshot: Snapshot) -> It
         yield Finding(
             kind,
             "info",
-            f"{asker} asks {table} again and again: a row there says that another instance migrates",
+            f"{asker} asks {format_name(table)} again and again: a row there says that another instance migrates",
             "its columns lockedby and lockgranted say which one: if that one no longer runs, liquibase release-locks; "
             "no lock of the server is involved",
             {"holders": 0},
@@ -93,7 +93,7 @@ def _build_refused(kind: str, latest: LatestStatement, snapshot: Snapshot) -> It
         yield Finding(
             kind,
             "info",
-            f"{asker} asked for rows of {table} with NOWAIT, and was refused",
+            f"{asker} asked for rows of {format_name(table)} with NOWAIT, and was refused",
             "pgdoctor holders, with the name of the table, lists the sessions that hold locks there",
             {"holders": 0},
         )

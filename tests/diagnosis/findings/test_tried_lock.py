@@ -142,3 +142,11 @@ def test_refused_nowait_names_the_command_that_finds_the_holder(statement, is_tr
     assert [note.kind for note in notes] == ["tried_lock"] * is_found
     assert all("rows of slot_pool with NOWAIT" in note.summary for note in notes)
     assert all("pgdoctor holders" in note.advice for note in notes)
+
+
+def test_name_of_a_refused_table_has_no_control_characters():
+    latest = LatestStatement(
+        'select from "a\x1b[31m\nb" for update nowait', ago(5), None, "app", is_troubled=True, pid=42
+    )
+    [note] = found(replace(AROUND, latest=(latest,)))
+    assert note.summary.isprintable()
