@@ -1,7 +1,10 @@
 """The Helm chart: rendered by Helm itself, valid for Kubernetes, refused where values contradict each other."""
 
 import copy
+import functools
+import operator
 
+import jsonschema
 import pytest
 import yaml
 
@@ -70,10 +73,28 @@ def pod_of(manifests):
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
 def test_kubernetes_schema_accepts_each_choice(render, values, version):
     manifests = render(values)
-    checked = [each for each in manifests.values() if "monitoring.coreos.com" not in each["apiVersion"]]
-    assert {"StatefulSet", "ConfigMap", "Service", "ServiceAccount"} <= {each["kind"] for each in checked}
-    for each in checked:
+    assert {"StatefulSet", "ConfigMap", "Service", "ServiceAccount"} <= set(manifests)
+    for each in manifests.values():
         validate(each, version)
+
+
+MISSPELT = {
+    "annotation": ("PrometheusRule", ("groups", 0, "rules", 0), {}),
+    "for": ("PrometheusRule", ("groups", 0, "rules", 0), "5 minutes"),
+    "interval": ("PrometheusRule", ("groups", 0), 30),
+    "scheme": ("PodMonitor", ("podMetricsEndpoints", 0), "ftp"),
+    "credential": ("PodMonitor", ("podMetricsEndpoints", 0, "authorization"), {}),
+    "selector": ("PodMonitor", (), None),
+}
+
+
+@pytest.mark.parametrize(("field", "wrong"), MISSPELT.items(), ids=MISSPELT)
+def test_schema_of_the_prometheus_operator_refuses_wrong_fields(render, field, wrong):
+    kind, path, value = wrong
+    document = render(EVERYTHING)[kind]
+    functools.reduce(operator.getitem, path, document["spec"])[field] = value
+    with pytest.raises(jsonschema.ValidationError):
+        validate(document, KUBERNETES_VERSIONS[0])
 
 
 def test_helm_lint_finds_no_error(helm):

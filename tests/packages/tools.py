@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.packages import crds
+
 #: Three versions of Kubernetes: an old one that still runs, one in wide use, and a new one.
 KUBERNETES_VERSIONS = ("1.27", "1.31", "1.36")
 
@@ -46,7 +48,10 @@ def succeed(*command: object, **options: Any) -> str:
 
 
 def validate(document: dict[str, Any], version: str) -> None:
-    """Check a manifest against Kubernetes' own schema of a version; resources of other projects have none there."""
+    """Check a manifest against Kubernetes' own schema of a version, or against that of the operator that defines it."""
+    if "." in document["apiVersion"] and not document["apiVersion"].partition("/")[0].endswith(".k8s.io"):
+        crds.validate(document)
+        return
     kubernetes_validate = find_module("kubernetes_validate", "kubernetes-validate")
     kubernetes_validate.validate(document, version, strict=True)
 
