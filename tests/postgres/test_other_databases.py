@@ -324,7 +324,7 @@ def test_a_connection_that_is_ended_is_one_sentence_and_comes_back(billing: Else
     holder = billing.incident()
 
     async def work(polling: Polling) -> None:
-        assert of(await polling.look(), holder).relation == "public.orders"
+        assert (await polling.find_named(holder)).relation == "public.orders"
         billing.scene.admin.execute(OWN.replace("count(*)", "pg_terminate_backend(pid)"), [billing.name])
         wait_until(lambda: polling.own(billing.name) == 0)
         found = of(await polling.look(), holder)
@@ -388,8 +388,7 @@ def test_the_connections_are_pinned_and_ours(billing: Elsewhere) -> None:
     billing.alter("alter database {} set work_mem = '64kB'")
 
     async def work(polling: Polling) -> None:
-        found = of(await polling.look(), holder)
-        assert found.relation == "public.orders"
+        assert (await polling.find_named(holder)).relation == "public.orders"
         door = polling.collector._connection.beside._readers.popitem()[1]
         connection = await door.pool._pool.getconn()
         for name, value in (("search_path", "pg_catalog, pg_temp"), ("work_mem", "32MB"), ("lock_timeout", "500ms")):

@@ -27,6 +27,9 @@ HOSTILE_GIDS = [
     "long " * 35,
 ]
 
+#: A statement that ends when the test says so, and the transaction goes on.
+UNTIL_A_SIGN = "do $$ begin loop exit when exists (select from signs); perform pg_sleep(0.02); end loop; end $$"
+
 
 class Psql:
     """The program of the server's version."""
@@ -104,9 +107,11 @@ def test_a_cancel_does_not_hit_the_next_statement(shop: Scene, psql: Psql) -> No
 
 
 def test_a_cancel_does_not_hit_the_next_statement_of_the_transaction(shop: Scene, psql: Psql) -> None:
-    holder = shop.client("lock table orders").start("select pg_sleep(0.5)")
+    shop.admin.execute("create table signs ()")
+    holder = shop.client("lock table orders").start(UNTIL_A_SIGN)
     shop.client().block("select from orders")
     text = offered(look(shop.dsn), holder.pid)
+    shop.admin.execute("insert into signs default values")
     holder.finish()
     holder.start("select pg_sleep(60)")
     assert psql(text) == MOVED_ON
