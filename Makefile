@@ -33,8 +33,8 @@ test-page: .venv/.ready ## Look at the page in a headless Chromium, which has to
 test-packages: .venv/.ready ## Render, build, install and remove what docker/ ships; needs tools, and names the missing one
 	@.venv/bin/python -m pytest -m packages $(ARGS)
 
-test-matrix: .venv/.ready ## Run the tests on Postgres 14 to 18 in turn (VERSIONS="14 18")
-	@.venv/bin/python -m tests.matrix $(VERSIONS) -- $(ARGS)
+test-matrix: .venv/.ready ## Run the tests that need a server on Postgres 14 to 18 in turn (VERSIONS="14 18")
+	@.venv/bin/python -m tests.matrix $(VERSIONS) -- -n $(WORKERS) $(ARGS)
 
 lint: .venv/.ready ## Check style and types
 	@.venv/bin/ruff check

@@ -10,6 +10,7 @@
 `@pytest.mark.long` is for what takes many seconds, alone or as a file: `make test` leaves it to `make test-long`,
 plain `pytest` runs both.
 `--quick` runs the tests that need no server and no other process; so does `make quick`.
+`--server` runs the tests that need a server: those that can differ between versions of Postgres.
 `@pytest.mark.browser` is for what needs Chromium; `make test-page` runs it.
 `@pytest.mark.packages` is for what needs tools of Kubernetes, systemd or Debian; `make test-packages` runs it.
 """
@@ -81,6 +82,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="major version of the embedded server or the container (default: 18)",
     )
     group.addoption("--quick", action="store_true", help="only tests that need no server and no other process")
+    group.addoption("--server", action="store_true", help="only tests that need a server")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -130,12 +132,13 @@ def _forget_settings(keep_libpq: bool) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With `--quick`, leave out each test with a fixture that asks for a server."""
-    if not config.getoption("--quick"):
+    """With `--quick`, leave out each test with a fixture that asks for a server; with `--server`, all others."""
+    if not config.getoption("--quick") and not config.getoption("--server"):
         return
-    needing = [item for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))]
-    config.hook.pytest_deselected(items=needing)
-    items[:] = [item for item in items if item not in set(needing)]
+    needing = {item for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))}
+    left_out = needing if config.getoption("--quick") else set(items) - needing
+    config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+    items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,39 +1,33 @@
 """The tests on one version of Postgres after the other: `python -m tests.matrix 14 18 -- -k deadlock`.
 
-Prints one line a version, and all that pytest said where a version failed; ends with 1 where any did.
+These are the tests that need a server, of the folders that read it, without the long ones. Words for pytest come
+last, so `-- -m "not browser and not packages"` adds the long ones. Ends with 1 if a version failed.
 """
 
 import subprocess
 import sys
-import time
 
 from tests.binaries import VERSIONS
 
+#: All else is over these, and the same on every version.
+_FOLDERS = tuple(
+    f"tests/{each}" for each in ("cli", "diagnosis", "enforcement", "mitigation", "postgres", "preflight", "serverlog")
+)
+_OPTIONS = ("--server", "-m", "not long and not browser and not packages")
 
-def passes(version: str, words: list[str]) -> bool:
-    """Run the tests on a version, and say how that went."""
-    print(f"PostgreSQL {version}: ", end="", flush=True)
-    begin = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-n", "auto", "-m", "not browser", f"--pg-version={version}", *words],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    lines = done.stdout.strip().splitlines() or ["pytest said nothing"]
-    if done.returncode == 0:
-        print(lines[-1].strip("= "))
-        return True
-    print(f"FAILED after {time.monotonic() - begin:.0f} s\n{done.stdout}")
-    return False
+
+def run_tests(version: str, words: list[str]) -> bool:
+    """Run the tests on a version; returns whether they passed."""
+    print(f"PostgreSQL {version}, Python {sys.version.split()[0]}:", flush=True)
+    command = [sys.executable, "-m", "pytest", "-n", "auto", *_OPTIONS, f"--pg-version={version}", *_FOLDERS, *words]
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def main(arguments: list[str]) -> int:
     """Run the tests on each version; returns the exit status."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     versions = arguments[:end] or [str(version) for version in VERSIONS]
-    results = [passes(version, arguments[end + 1 :]) for version in versions]
+    results = [run_tests(version, arguments[end + 1 :]) for version in versions]
     return 0 if all(results) else 1
 
 

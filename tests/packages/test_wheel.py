@@ -1,30 +1,18 @@
 """The wheel as users install it: with its dependencies, on each Python that is there, up to the first diagnosis."""
 
 import os
-import shutil
-import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from tests.docker.shipped import DOCKER
 from tests.packages.tools import find_module, succeed
+from tests.pythons import find_python
 
 CHECKOUT = DOCKER.parent
 #: The oldest and the newest Python that are promised.
 VERSIONS = ("3.11", "3.13")
-
-
-def find_python(version):
-    """An interpreter of this version: on the PATH, or of pyenv; None if there is none."""
-    places = [Path.home() / ".pyenv" / "versions", Path("/opt/pyenv/versions")]
-    candidates = [each for place in places for each in place.glob(f"{version}*/bin/python")]
-    for candidate in (*candidates, shutil.which(f"python{version}")):
-        if candidate and subprocess.run([candidate, "-m", "venv", "--help"], capture_output=True).returncode == 0:
-            return candidate
-    return None
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +26,7 @@ def wheel(tmp_path_factory):
 def test_wheel_diagnoses_a_server_after_pip_install(wheel, scene, tmp_path, version):
     python = find_python(version)
     if python is None:
-        pytest.skip(f"no Python {version} on this machine")
+        pytest.fail(f"no Python {version} with venv on this machine: install it, or pyenv's")
     began = time.monotonic()
     environment = {name: text for name, text in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
     succeed(python, "-m", "venv", tmp_path / "venv", env=environment)
