@@ -35,6 +35,7 @@ from pgdoctor.render.score import ScoreReport
 from pgdoctor.render.session_facts import SessionFacts
 from pgdoctor.render.triage import TriageFacts
 
+_CLASS_INDENTATION = " " * 4
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -81,13 +82,29 @@ def schema_to_json(name: str) -> str:
     """The schema as indented JSON text with a line end; raises KeyError."""
     output = OUTPUTS[name]
     about = {"$schema": _DIALECT, "$id": f"urn:pgdoctor:schema:{name}:1", "$comment": f"By {output.written_by}."}
-    schema = msgspec.json.encode(about | msgspec.json.schema(output.encoded))
+    schema = msgspec.json.encode(about | dedent_descriptions(msgspec.json.schema(output.encoded)))
     return msgspec.json.format(schema, indent=2).decode() + "\n"
 
 
 def make_object_schema(struct: type[Any]) -> dict[str, Any]:
     """The schema of a Struct with the object itself at the root, as the Model Context Protocol asks for."""
-    made: dict[str, Any] = msgspec.json.schema(struct)
+    made: dict[str, Any] = dedent_descriptions(msgspec.json.schema(struct))
     rest: dict[str, Any] = made["$defs"]
     root: dict[str, Any] = rest.pop(made["$ref"].removeprefix("#/$defs/"))
     return root | ({"$defs": rest} if rest else {})
+
+
+def dedent_descriptions(schema: Any) -> Any:
+    """The schema with its descriptions as Python 3.13 has docstrings: without the indentation of the code."""
+    if isinstance(schema, dict):
+        return {
+            key: _dedent(value) if key == "description" else dedent_descriptions(value) for key, value in schema.items()
+        }
+    return [dedent_descriptions(each) for each in schema] if isinstance(schema, list) else schema
+
+
+def _dedent(description: Any) -> Any:
+    """A property may have the name, too, and its value is a schema."""
+    if not isinstance(description, str):
+        return dedent_descriptions(description)
+    return "\n".join(line.removeprefix(_CLASS_INDENTATION) for line in description.splitlines())

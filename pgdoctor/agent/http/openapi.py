@@ -11,6 +11,7 @@ from pgdoctor.agent.http.inbound_alert import Contract, InboundAlertmanager
 from pgdoctor.render.health import DeepHealth, DisarmAnswer, Health, HttpError, WebhookAnswer
 from pgdoctor.render.incident_report import IncidentReport
 from pgdoctor.render.report import Report
+from pgdoctor.render.schemas import dedent_descriptions
 
 _REFERENCE = "#/components/schemas/{name}"
 _JSON = "application/json"
@@ -199,4 +200,4 @@ def _list_schemas() -> dict[str, Any]:
     encoded = [answer.encoded for each in ENDPOINTS for answer in each.answers if answer.encoded is not None]
     bodies = [body for each in ENDPOINTS for body in each.bodies]
     _, schemas = msgspec.json.schema_components([*encoded, *bodies, HttpError], ref_template=_REFERENCE)
-    return dict(schemas)
+    return {name: dedent_descriptions(schema) for name, schema in schemas.items()}
