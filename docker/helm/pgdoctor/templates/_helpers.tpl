@@ -56,6 +56,9 @@ tls_key = "/run/secrets/tls/tls.key"
 {{- if not .Values.server.host -}}
 {{- fail "server.host is missing: the address of the PostgreSQL server" -}}
 {{- end -}}
+{{- if not (regexMatch "^([A-Za-z0-9._,-]+|[0-9A-Fa-f]*:[0-9A-Fa-f]*:[0-9A-Fa-f:.]*)$" .Values.server.host) -}}
+{{- fail (printf "server.host is no address: %q; it has no port, blank or URL" .Values.server.host) -}}
+{{- end -}}
 {{- if and (not .Values.server.password) (not .Values.server.passwordSecret.name) -}}
 {{- fail "server.passwordSecret.name is missing: a Secret with the password of the role (or server.password, to try it out)" -}}
 {{- end -}}
@@ -73,6 +76,19 @@ tls_key = "/run/secrets/tls/tls.key"
 {{- if not (contains . $.Values.config) -}}
 {{- fail (printf "config has a table [http] without the file of a Secret: add %s there" .) -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.journal.persistence.existingClaim (not .Values.journal.persistence.enabled) -}}
+{{- fail "journal.persistence.existingClaim is set, but journal.persistence.enabled is false" -}}
+{{- end -}}
+{{- range .Values.extraEnv -}}
+{{- if regexMatch "^(PG(HOST|PORT|DATABASE|USER|PASSWORD|SSLMODE|SSLROOTCERT)|PGDOCTOR_(CONFIG|LISTEN)|POD_NAMESPACE)$" .name -}}
+{{- fail (printf "extraEnv sets %s, which the chart sets: use its own value" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- range $label, $_ := .Values.podLabels -}}
+{{- if has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance") -}}
+{{- fail (printf "podLabels sets %s, by which the chart finds its pod" $label) -}}
 {{- end -}}
 {{- end -}}
 {{- if and .Values.enforce (not .Values.journal.persistence.enabled) -}}
