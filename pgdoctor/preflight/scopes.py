@@ -325,6 +325,9 @@ NAMED: dict[str, Callable[[StatementCase], Iterable[str]]] = {
     "index.owner": lambda _: ("(table of the index)",),
     "index.children.owner": lambda _: ("(table of the index)",),
     "sequence_owner": lambda _: ("(table of the sequence)",),
+    "members": lambda _: ("(relations of the schema)",),
+    "members.stored": lambda _: ("(tables of the schema)",),
+    "members.indexes": lambda _: ("(indexes of the schema)",),
 }
 
 
