@@ -13,6 +13,20 @@ BEGIN
     END IF;
 END
 $$;
+DO $$
+DECLARE
+    members text;
+BEGIN
+    SELECT string_agg(quote_ident(r.rolname), ', ' ORDER BY r.rolname) INTO members
+    FROM pg_auth_members AS m
+    JOIN pg_roles AS g ON g.oid = m.roleid
+    JOIN pg_roles AS r ON r.oid = m.member
+    WHERE g.rolname = 'pgdoctor' AND NOT r.rolsuper AND r.rolname <> CURRENT_USER;
+    IF members IS NOT NULL THEN
+        RAISE WARNING 'members of the role get all its rights, also that to signal: %', members;
+    END IF;
+END
+$$;
 -- The role has no password yet. Set one with \password in psql: passwords in statements end up in logs and histories.
 
 -- Permits reading states, statements and times of other sessions. Without it pgdoctor still finds blocked sessions,
