@@ -1,20 +1,17 @@
 """From the first waiting session to a firing alert: a real server, agent and Prometheus at their usual intervals."""
 
-import json
 import re
 import shutil
-import subprocess
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from socket import socket
 
 import pytest
 
 from tests.agent.running import RunningAgent
+from tests.docker.running_prometheus import ask, query, run_prometheus
 from tests.docker.shipped import DOCKER, panels
 from tests.scenes import Scene
 from tests.scenes.client import wait_until
@@ -41,48 +38,23 @@ OF_MITIGATION = {
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Callable[[int], str]]:
     """Start a Prometheus that scrapes the agent at a port; its address."""
-    processes: list[subprocess.Popen[bytes]] = []
+    with ExitStack() as stack:
 
-    def start(port: int) -> str:
-        with socket() as free:
-            free.bind(("127.0.0.1", 0))
-            own = free.getsockname()[1]
-        config = tmp_path / "prometheus.yml"
-        config.write_text(
-            f"global: {{scrape_interval: {SCRAPE}s, evaluation_interval: {SCRAPE}s}}\n"
-            f"rule_files: [{DOCKER}/alerts.yml, {DOCKER}/alerts_fast.yml]\n"
-            f"scrape_configs: [{{job_name: pgdoctor, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
-        )
-        arguments = [f"--config.file={config}", f"--storage.tsdb.path={tmp_path / 'data'}"]
-        listen = f"--web.listen-address=127.0.0.1:{own}"
-        processes.append(subprocess.Popen(["prometheus", *arguments, listen], stderr=subprocess.DEVNULL))
-        return f"http://127.0.0.1:{own}"
+        def start(port: int) -> str:
+            config = (
+                f"global: {{scrape_interval: {SCRAPE}s, evaluation_interval: {SCRAPE}s}}\n"
+                f"rule_files: [{DOCKER}/alerts.yml, {DOCKER}/alerts_fast.yml]\n"
+                f"scrape_configs: [{{job_name: pgdoctor, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}]\n"
+            )
+            return stack.enter_context(run_prometheus(tmp_path / "prometheus", config))
 
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-def ask(address: str, path: str) -> dict:
-    try:
-        with urllib.request.urlopen(f"{address}/api/v1/{path}", timeout=10) as answer:
-            return json.load(answer)["data"]
-    except (urllib.error.URLError, ConnectionError):
-        return {}
+        yield start
 
 
 def firing(address: str) -> dict[str, dict]:
     """The alerts that fire, by name."""
     alerts = ask(address, "alerts").get("alerts", [])
     return {each["labels"]["alertname"]: each for each in alerts if each["state"] == "firing"}
-
-
-def query(address: str, expression: str) -> list[dict]:
-    """What an expression of the dashboard answers now; an error of the server is an error here."""
-    path = f"query?query={urllib.parse.quote(expression)}"
-    with urllib.request.urlopen(f"{address}/api/v1/{path}", timeout=10) as answer:
-        return json.load(answer)["data"]["result"]
 
 
 def dashboard_expressions() -> Iterator[tuple[str, str]]:
