@@ -13,6 +13,10 @@ _TRUNCATED = "truncated AE; truncated.stored.indexes AE; truncated.toast AE; tru
 _READ = "read AS; read.indexes AS"
 
 _CREATE_TABLE = "create [global|local] [temporary|temp|unlogged] table [if not exists] {table:r}"
+_CREATE_WITH_COLUMNS = (
+    f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
+    "[on commit drop|delete|preserve] [rows] [tablespace {place}]"
+)
 _CREATE_MATVIEW = "create [unlogged] materialized view [if not exists] {table:r}"
 
 STATEMENTS: tuple[LockRule, ...] = (
@@ -31,24 +35,28 @@ STATEMENTS: tuple[LockRule, ...] = (
         note="Where the table has a default partition, that is read, for its rows may belong here.",
     ),
     LockRule(
-        f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
-        "[on commit drop|delete|preserve] [rows] [tablespace {place}]",
+        _CREATE_WITH_COLUMNS,
         locks="key_index AS",
         when="has_reference",
         since=15,
         goes_on=True,
     ),
     LockRule(
-        f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
-        "[on commit drop|delete|preserve] [rows] [tablespace {place}]",
+        _CREATE_WITH_COLUMNS,
         locks="liked.sequences AS",
         when="includes_defaults",
         goes_on=True,
+        since=15,
     ),
     LockRule(
-        f"{_CREATE_TABLE} () [inherits ()] [partition by {{how}} ()] [using {{method}}] [with ()] [without oids] "
-        "[on commit drop|delete|preserve] [rows] [tablespace {place}]",
-        locks="other SRE; liked AS; inherited SUE; literal_sequences AS",
+        _CREATE_WITH_COLUMNS,
+        locks="literal_sequences AS",
+        goes_on=True,
+        since=15,
+    ),
+    LockRule(
+        _CREATE_WITH_COLUMNS,
+        locks="other SRE; liked AS; inherited SUE",
         leaves="created",
     ),
     LockRule(f"{_CREATE_TABLE} of {{type:r}} ...", leaves="created", locks="other SRE; type_relation AS"),
