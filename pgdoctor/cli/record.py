@@ -8,34 +8,22 @@ from pgdoctor import __version__
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._incident_files import STDIO, check_free, write_bytes
 from pgdoctor.cli._options import databases_option, run_coroutine
+from pgdoctor.cli._poll_time import parse_poll_time
 from pgdoctor.fields import Duration
 from pgdoctor.formatting import format_count, format_duration, format_size
 from pgdoctor.incidents.export_file import encode_export
-
-#: Seconds from one poll to the next, at least.
-_SHORTEST_INTERVAL = 0.2
-
-
-def _parse_duration(context: click.Context, parameter: click.Parameter, text: str) -> Duration:  # noqa: ARG001
-    try:
-        found = Duration.parse(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    if found < _SHORTEST_INTERVAL:
-        raise click.BadParameter("at least 200ms")
-    return found
 
 
 @click.command()
 @dsn_option
 @database_argument
 @click.option(
-    "--for", "length", default="10m", show_default=True, callback=_parse_duration, metavar="DURATION",
+    "--for", "length", default="10m", show_default=True, callback=parse_poll_time, metavar="DURATION",
     help="How long to record, with a unit: 90s, 1h.",
 )  # fmt: skip
 @click.option("--out", metavar="FILE", required=True, help="File to write. `-` is standard output.")
 @click.option(
-    "--interval", default="1s", show_default=True, callback=_parse_duration, metavar="DURATION",
+    "--interval", default="1s", show_default=True, callback=parse_poll_time, metavar="DURATION",
     help="Time between polls, with a unit: 500ms, 5s.",
 )  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace an existing file.")

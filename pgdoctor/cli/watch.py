@@ -10,25 +10,12 @@ import click
 from pgdoctor.cli._connection import database_argument, dsn_option
 from pgdoctor.cli._options import config_option, fetch_diagnosis, from_option, run_coroutine
 from pgdoctor.cli._output import screen_width
+from pgdoctor.cli._poll_time import parse_poll_time
 from pgdoctor.config.config import Config, load_config
 from pgdoctor.errors import UsageError
 from pgdoctor.fields import Duration
 from pgdoctor.render.report import make_report, without_sql
 from pgdoctor.render.tree import render_tree
-
-#: Seconds; a person does not see more, and the server would.
-_SHORTEST_INTERVAL = 0.2
-
-
-def _parse_interval(context: click.Context, parameter: click.Parameter, text: str) -> Duration:  # noqa: ARG001
-    """The seconds between two polls."""
-    try:
-        interval = Duration.parse(text)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
-    if interval < _SHORTEST_INTERVAL:
-        raise click.BadParameter("at least 200ms")
-    return interval
 
 
 @click.command()
@@ -39,7 +26,7 @@ def _parse_interval(context: click.Context, parameter: click.Parameter, text: st
     "--interval",
     default="1s",
     show_default=True,
-    callback=_parse_interval,
+    callback=parse_poll_time,
     metavar="DURATION",
     help="Time between polls, with a unit: 500ms, 5s.",
 )
