@@ -263,7 +263,7 @@ class ThrowawayServer:
         done: subprocess.CompletedProcess[str] = subprocess.run(
             command,
             cwd=self.folder,
-            env=_make_environment(),
+            env=_make_environment(Path(command[0])),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -299,7 +299,7 @@ class ThrowawayServer:
                     *("-c", f"config_file={self._configuration}"),
                 ],
                 cwd=self.folder,
-                env=_make_environment(),
+                env=_make_environment(self.bindir / "postgres"),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -341,10 +341,14 @@ def _report_failures(step: str) -> Iterator[None]:
         raise ServerFailed(f"{step}: {error}") from error
 
 
-def _make_environment() -> dict[str, str]:
-    """Return this process's environment without what would speak to Postgres or change its messages."""
+def _make_environment(program: Path) -> dict[str, str]:
+    """This process's environment without what would speak to Postgres or change its messages.
+
+    Extensions find the libpq that comes with the program: relocated ones would load the system's, which may be older.
+    """
     ours = {name: text for name, text in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
-    return ours | {"LC_ALL": "C", "TZ": "UTC"}
+    libraries = os.pathsep.join(filter(None, (str(program.parent.parent / "lib"), ours.get("LD_LIBRARY_PATH"))))
+    return ours | {"LC_ALL": "C", "TZ": "UTC", "LD_LIBRARY_PATH": libraries}
 
 
 def _free_port() -> int:
