@@ -120,5 +120,5 @@ CHECKS: Mapping[str, Callable[[Sequence[str]], None]] = {
     ".venv/bin/python": _check_python,
     "docker": _check_files,
     "kubectl": _check_files,
-    **dict.fromkeys(("psql", "curl", "pip", "export"), _know),
+    **dict.fromkeys(("psql", "curl", "pip", "export", "ssh-keygen"), _know),
 }
