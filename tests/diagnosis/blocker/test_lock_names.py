@@ -130,10 +130,14 @@ def test_row_that_a_trigger_of_an_insert_wants_is_no_key(scene: Scene) -> None:
     second.block("insert into sales values (2)")
     third.block("insert into sales values (3)")
     first.run("commit")
-    second.finish()
-    scene.wait_until(lambda: "transactionid" in third.shown())
-    wait = next(each for each in look(scene.dsn).waits if each.blocked_pid == third.pid)
-    assert wait.blocking_pid == second.pid
+    # Either may get the row next.
+    turns = ((second, third), (third, second))
+    holder, waiter = scene.wait_until(
+        lambda: next((each for each in turns if each[0].shown().startswith("idle in transaction")), None)
+    )
+    scene.wait_until(lambda: "transactionid" in waiter.shown())
+    wait = next(each for each in look(scene.dsn).waits if each.blocked_pid == waiter.pid)
+    assert wait.blocking_pid == holder.pid
     assert wait.waits_for is not None
     assert wait.waits_for.startswith("a row")
 
