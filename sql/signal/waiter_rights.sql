@@ -1,12 +1,12 @@
 -- One row for each of these sessions that waits for a lock: why its wait does not count; NULL where it does.
--- A plain SELECT or UPDATE takes its table lock before the server looks at privileges (measured, 14 and 18), so any role
--- who may connect can queue behind an ALTER. For an advisory lock the server asks for no privilege at all: a wait counts
--- there of the user that holds it, and of its members. For the end of a transaction any user can wait, by CREATE INDEX
--- CONCURRENTLY on a table of his own. For a relation a wait counts where its user may have what it asks for: by a
--- privilege on the relation or a column of it (another one than SELECT for more than AccessShareLock), as its owner or
--- that of the schema or database, or through what leads there: the parent of a partition, the table of an index or
--- sequence, a view whose owner may, and for row locks the other end of a foreign key. Roles that SET ROLE leads to are
--- its user's too.
+-- A plain SELECT or UPDATE takes its table lock before the server looks at privileges (measured, 14 and 18), so any
+-- role who may connect can queue behind an ALTER. For an advisory lock the server asks for no privilege at all: a wait
+-- counts there of a user that is each one which holds it, or a member of it (a stranger may hold a shared lock, too).
+-- For the end of a transaction any user can wait, by CREATE INDEX CONCURRENTLY on a table of his own. For a relation a
+-- wait counts where its user may have what it asks for: by a privilege on the relation or a column of it (another one
+-- than SELECT for more than AccessShareLock), as its owner or that of the schema or database, or through what leads
+-- there: the parent of a partition, the table of an index or sequence, a view whose owner may, and for row locks the
+-- other end of a foreign key. Roles that SET ROLE leads to are its user's too.
 -- Catalogs only: no lock on the relation in question is taken, or waited for. Asked for before a signal only.
 WITH RECURSIVE session AS MATERIALIZED (
     SELECT
@@ -35,10 +35,10 @@ request AS MATERIALIZED (
         s.leader_pid AS pid,
         s.role_oid,
         l.locktype,
-        l.locktype = 'advisory' AND EXISTS (
-            SELECT
+        l.locktype = 'advisory' AND (
+            SELECT pg_catalog.bool_and(coalesce(pg_catalog.pg_has_role(s.role_oid, o.role_oid, 'MEMBER'), false))
             FROM lock AS h
-            JOIN session AS o ON o.pid = h.pid
+            LEFT JOIN session AS o ON o.pid = h.pid
             WHERE
                 h.granted
                 AND h.locktype = 'advisory'
@@ -46,8 +46,7 @@ request AS MATERIALIZED (
                 AND h.classid = l.classid
                 AND h.objid = l.objid
                 AND h.objsubid = l.objsubid
-                AND pg_catalog.pg_has_role(s.role_oid, o.role_oid, 'MEMBER')
-        ) AS is_of_a_holder,
+        ) IS TRUE AS is_of_each_holder,
         l.relation,
         l.mode <> 'AccessShareLock' AS writes,
         l.mode IN ('RowShareLock', 'RowExclusiveLock') AS is_for_rows,
@@ -139,7 +138,7 @@ SELECT
             WHEN r.role_oid IS NULL OR u.rolsuper THEN NULL
             -- The server has looked at the privilege before it came to a row.
             WHEN r.locktype IN ('transactionid', 'tuple', 'spectoken') THEN NULL
-            WHEN r.locktype = 'advisory' AND r.is_of_a_holder THEN NULL
+            WHEN r.locktype = 'advisory' AND r.is_of_each_holder THEN NULL
             WHEN r.locktype = 'advisory' THEN 'any user can wait for an advisory lock, and another user holds it'
             WHEN r.locktype = 'virtualxid' THEN 'any user can wait for the end of a transaction'
             WHEN r.locktype <> 'relation' THEN 'its privilege on the object of its wait is unknown'

@@ -262,6 +262,16 @@ def test_strangers_behind_a_waiter_make_no_number(incident: Incident) -> None:
     assert [each.victim.pid for each in actions] == [owner.pid]
 
 
+def test_shared_holder_of_an_advisory_lock_counts_for_no_other_holder(incident: Incident) -> None:
+    """A stranger holds it, too: its waits for itself and the application would have the application ended."""
+    scene = incident.scene
+    scene.role("stranger")
+    scene.client("select pg_advisory_lock_shared(7)", user="stranger")
+    incident.app("select pg_advisory_xact_lock_shared(7)")
+    waiter = scene.client(user="stranger", autocommit=True).block("select pg_advisory_lock(7)")
+    assert "another user holds it" in str(ask(incident.agent, waiter)[0])
+
+
 def test_wait_for_the_end_of_a_transaction_does_not_count(incident: Incident) -> None:
     """CREATE INDEX CONCURRENTLY on a table of one's own waits for each transaction, and would count as a long wait."""
     scene = incident.scene
