@@ -1,5 +1,6 @@
 -- One row for each lock on one of the asked relations, objects or advisory keys, on the id of one of the asked
--- transactions, or of the asked session: held, or (not granted) waited for. Locks of the fast path are in it, too. Those of predicate locking block no session: left out.
+-- transactions, or of the asked session: held, or (not granted) waited for. Locks of the fast path are in it, too.
+-- Those of predicate locking block no session: left out.
 -- An advisory key is asked for in all databases: in each of them it is another lock.
 WITH lock AS MATERIALIZED (
     SELECT l.*

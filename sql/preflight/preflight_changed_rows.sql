@@ -15,13 +15,19 @@ SELECT
 FROM asked AS a
 CROSS JOIN LATERAL (
     SELECT c.xmax FROM pg_catalog.pg_class AS c
-    WHERE a.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass AND c.oid OPERATOR(pg_catalog.=) a.oid
+    WHERE
+        a.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND c.oid OPERATOR(pg_catalog.=) a.oid
     UNION ALL
     SELECT c.xmax FROM pg_catalog.pg_type AS c
-    WHERE a.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass AND c.oid OPERATOR(pg_catalog.=) a.oid
+    WHERE
+        a.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass
+        AND c.oid OPERATOR(pg_catalog.=) a.oid
     UNION ALL
     SELECT c.xmax FROM pg_catalog.pg_proc AS c
-    WHERE a.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND c.oid OPERATOR(pg_catalog.=) a.oid
+    WHERE
+        a.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
+        AND c.oid OPERATOR(pg_catalog.=) a.oid
     UNION ALL
     SELECT c.xmax FROM pg_catalog.pg_namespace AS c
     WHERE

@@ -8,13 +8,15 @@ read the statistics, the scan gets no verdict, unless there is an index on the c
 does not serve a value computed from a column (a cast, a calculation, a function of the server), nor a pattern that
 begins with a wildcard. An index on the expression, or on trigrams, would. A condition on all values but some (`state <>
 'done'`) counts where nearly all rows have these, because a partial index would serve it. An index on a function of a
-column serves no condition on the column itself. A foreign key may be the cause, too. The statement deletes or changes
-rows that a large table references by columns without an index. Then the server searches that table for each row, and no
-plan shows it. The check has begun if the session holds the lock that only the check takes (RowShareLock, or
-RowExclusiveLock for a cascade). Of a text that the server has cut, complete conditions count, and a list of values that
-the cut ends. With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows. The
-planner is also asked about the shape of statements with several tables, without their values, and may find a scan that
-the text does not show. A query with LIMIT counts if it has to sort: no index begins with the first column of ORDER BY.
+column serves no condition on the column itself.
+A foreign key may be the cause, too. The statement deletes or changes rows that a large table references by columns
+without an index. Then the server searches that table for each row, and no plan shows it. The check has begun if the
+session holds the lock that only the check takes (RowShareLock, or RowExclusiveLock for a cascade).
+Of a text that the server has cut, complete conditions count, and a list of values that the cut ends.
+With `diagnose --explain` the planner confirms the scan, or names an index that finds the rows. The planner is also
+asked about the shape of statements with several tables, without their values, and may find a scan that the text does
+not show.
+A query with LIMIT counts if it has to sort: no index begins with the first column of ORDER BY.
 Some scans get no verdict. A range that is open on one side may match many rows. A join may use an index on its join
 column. It counts only where the statistics show that few rows of one other table give the values to search for. A query
 in IN, ANY or EXISTS is such a join. Of several statements in one text the running one is not known. A foreign key with
