@@ -118,7 +118,7 @@ def command(role: str, act: bool, wrapper: bool, stats: bool) -> None:
     if act and wrapper:
         raise UsageError("--act and --wrapper exclude each other")
     text = _write_wrapper() if wrapper else _ACT if act else _NO_ACT
-    text += _read_script("statistics.sql") if stats else _NO_STATS
+    text += _read_script("statistics.sql", "pgdoctor_statistics") if stats else _NO_STATS
     click.echo(_SLOT.sub(lambda slot: _fill_slot(slot[1], role), _SEE + text + _END), nl=False)
 
 
@@ -131,14 +131,17 @@ def _write_wrapper() -> str:
 
     rights = load_sql("waiter_rights").strip().removesuffix(";").replace("%(pids)s::pg_catalog.int4[]", "waiter_pids")
     fixed = {"backups": "|".join(BACKUPS), "marker": MARKER, "leader_key": str(LEADER_KEY), "waiter_rights": rights}
-    text = _read_script("wrapper.sql")
+    text = _read_script("wrapper.sql", "pgdoctor_signaller")
     for name, value in fixed.items():
         text = text.replace(f"{{{name}}}", value)
     return text
 
 
-def _read_script(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+def _read_script(name: str, owner: str) -> str:
+    """A script that creates functions of `owner`, which no other role may call but by its grants."""
+    folder = Path(__file__).parent
+    revoke = (folder / "default_privileges.sql").read_text(encoding="utf-8").strip().replace("{owner}", owner)
+    return (folder / name).read_text(encoding="utf-8").replace("{revoke_given}", revoke)
 
 
 def _fill_slot(slot: str, role: str) -> str:

@@ -311,6 +311,15 @@ class Relation(msgspec.Struct, frozen=True, gc=False):
     #: Of a view of one table that a running blocker works on.
     view: SimpleView | None = None
 
+    @property
+    def bare_name(self) -> str:
+        """Its name without schema and quotes."""
+        return self.name.rpartition(".")[2].strip('"')
+
+    def is_named(self, names: Iterable[str]) -> bool:
+        """A statement calls it by one of these names, with or without a schema."""
+        return any(name.rpartition(".")[2] == self.bare_name for name in names)
+
 
 class LockedObject(msgspec.Struct, frozen=True, gc=False):
     """An object other than a relation that a session waits for: `role`, `app`. The catalog's OID and its own."""

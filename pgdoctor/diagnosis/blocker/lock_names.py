@@ -4,7 +4,6 @@ Source: PostgreSQL documentation, "pg_locks"; the NOTIFY queue from `PreCommit_N
 `ginInsertCleanup` in ginfast.c. OIDs of system catalogs are the same on every server.
 """
 
-from collections.abc import Sequence
 
 from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.snapshot import Lock, Relation, Session, Snapshot
@@ -192,19 +191,13 @@ def waits_for_key(snapshot: Snapshot, waiter: Session, table: Relation | None) -
     text = statement.read_statement(waiter.statement or "", truncated=waiter.truncated)
     if text.kind not in _INSERTS:
         return False
-    is_of_table = table is not None and _is_named(table, text.targets)
+    is_of_table = table is not None and table.is_named(text.targets)
     return text.kind in DDL or is_of_table or _writes_one_table(snapshot, waiter)
 
 
 def _writes_one_table(snapshot: Snapshot, session: Session) -> bool:
     written = (snapshot.table_of(lock) for lock in session.held if lock.mode == "RowExclusiveLock")
     return len({table.oid for table in written if table is not None}) <= 1
-
-
-def _is_named(table: Relation, names: Sequence[str]) -> bool:
-    """A statement calls it by one of these names, with or without a schema."""
-    bare = {name.rpartition(".")[2] for name in names}
-    return table.name.rpartition(".")[2].strip('"') in bare
 
 
 def _may_wait_for_key(waiter: Session, blocker: str) -> bool:

@@ -75,7 +75,7 @@ def _writes_plain_table(facts: BlockerFacts, waiter: Session, names: tuple[str, 
     if any(each.name.startswith(_CHUNKS) for each in facts.snapshot.relations.values()):
         return False
     written = (facts.snapshot.table_of(lock) for lock in waiter.held if lock.mode == "RowExclusiveLock")
-    return any(each is not None and each.kind == "r" and _is_one_of(each, names) for each in written)
+    return any(each is not None and each.kind == "r" and each.is_named(names) for each in written)
 
 
 def _weaker(facts: BlockerFacts) -> str:
@@ -93,7 +93,7 @@ def _describe_join(facts: BlockerFacts, waiters: list[Session], table: Relation)
             continue
         tokens = list(scan_tokens(text))
         is_join = any(token.is_word("join") for token in tokens)
-        if is_join and not _is_one_of(table, found.targets[:1]) and not _names_tables(tokens):
+        if is_join and not table.is_named(found.targets[:1]) and not _names_tables(tokens):
             yield f"FOR UPDATE of a join locks rows of each of its tables, {table.name} too: FOR UPDATE OF names one"
             return
 
@@ -125,17 +125,6 @@ def _own_text(facts: BlockerFacts) -> str:
 
 def _mentions(text: str, table: Relation) -> bool:
     """The text has the table's name in it, in a part that is not looked into, or locks rows by itself."""
-    bare = _bare_name(table)
-    return any(token.is_name and token.value == bare for token in scan_tokens(text)) or not read_row_words(
+    return any(token.is_name and token.value == table.bare_name for token in scan_tokens(text)) or not read_row_words(
         text
     ).isdisjoint({"update", "no key update", "share", "key share"})
-
-
-def _bare_name(table: Relation) -> str:
-    return table.name.rpartition(".")[2].strip('"')
-
-
-def _is_one_of(table: Relation, names: tuple[str, ...]) -> bool:
-    """A statement calls it by one of these names, with or without a schema."""
-    bare = _bare_name(table)
-    return any(name.rpartition(".")[2] == bare for name in names)

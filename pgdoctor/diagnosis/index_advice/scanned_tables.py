@@ -221,11 +221,7 @@ def parts_locked(facts: BlockerFacts) -> set[int]:
 
 def find_named_table(name: str, tables: Sequence[Relation]) -> Relation | None:
     """The one of the tables that a statement calls so; None if that is not just one."""
-    found = [table for table in tables if _bare_name(table.name) == name.rpartition(".")[2]]
+    found = [table for table in tables if table.is_named((name,))]
     if len(found) > 1 and "." in name:
         found = [table for table in found if table.name.replace('"', "") == name]
     return found[0] if len(found) == 1 else None
-
-
-def _bare_name(name: str) -> str:
-    return name.rpartition(".")[2].strip('"')
