@@ -141,10 +141,6 @@ def _find_locks(rule: LockRule, case: StatementCase) -> Iterator[NeededLock]:
         yield from (NeededLock(oid, name, SHORT[mode]) for oid, name in _find_relations(case, scope))
 
 
-def _find_changed(rule: LockRule, case: StatementCase) -> Iterator[tuple[int | None, str]]:
-    return _find_relations(case, rule.rows) if rule.rows else iter(())
-
-
 def _find_work(rule: LockRule, case: StatementCase) -> Iterator[NeededWork]:
     if rule.work in ("instant", "unknown"):
         return
