@@ -4,7 +4,6 @@ Source: PostgreSQL documentation, "pg_locks"; the NOTIFY queue from `PreCommit_N
 `ginInsertCleanup` in ginfast.c. OIDs of system catalogs are the same on every server.
 """
 
-
 from pgdoctor.model.advisory_key import AdvisoryKey
 from pgdoctor.model.snapshot import Lock, Relation, Session, Snapshot
 from pgdoctor.sqltext import statement
